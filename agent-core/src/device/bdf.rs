@@ -1,0 +1,154 @@
+//! The address of a PCI function: domain, bus, device, function.
+
+use std::{fmt, str::FromStr};
+
+/// A PCI address, written `dddd:bb:dd.f` in lower-case hex.
+///
+/// The domain is at least four digits wide and may have more: Intel VMD gives its buses domains from `10000` on
+/// (kernel: `drivers/pci/controller/vmd.c`, `vmd_find_free_domain`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bdf {
+    domain: u32,
+    bus: u8,
+    device: u8,
+    function: u8,
+}
+
+/// Why a text is not a PCI address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a PCI address: write dddd:bb:dd.f in hexadecimal, as in 0000:3b:00.0")]
+pub struct ParseBdfError {
+    text: String,
+}
+
+impl Bdf {
+    /// The address of one function; `None` when a part is out of range (device above 31, function above 7).
+    #[must_use]
+    pub const fn new(domain: u32, bus: u8, device: u8, function: u8) -> Option<Self> {
+        if device > 31 || function > 7 {
+            return None;
+        }
+        Some(Self { domain, bus, device, function })
+    }
+
+    /// The PCI domain (segment).
+    #[must_use]
+    pub const fn domain(self) -> u32 {
+        self.domain
+    }
+
+    /// The bus number.
+    #[must_use]
+    pub const fn bus(self) -> u8 {
+        self.bus
+    }
+
+    /// The device number on its bus, 0 to 31.
+    #[must_use]
+    pub const fn device(self) -> u8 {
+        self.device
+    }
+
+    /// The function number, 0 to 7.
+    #[must_use]
+    pub const fn function(self) -> u8 {
+        self.function
+    }
+
+    /// All four parts in one word, in the order of the address: usable as a key and for ordering.
+    #[must_use]
+    pub const fn packed(self) -> u64 {
+        ((self.domain as u64) << 16) | ((self.bus as u64) << 8) | ((self.device as u64) << 3) | self.function as u64
+    }
+}
+
+impl fmt::Display for Bdf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04x}:{:02x}:{:02x}.{:x}", self.domain, self.bus, self.device, self.function)
+    }
+}
+
+impl fmt::Debug for Bdf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Bdf {
+    type Err = ParseBdfError;
+
+    /// Reads the form that the kernel writes, in either case; the domain has four to eight digits.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse(text).ok_or_else(|| ParseBdfError { text: text.to_owned() })
+    }
+}
+
+fn parse(text: &str) -> Option<Bdf> {
+    let (domain, rest) = text.split_once(':')?;
+    let (bus, rest) = rest.split_once(':')?;
+    let (device, function) = rest.split_once('.')?;
+    if !(4..=8).contains(&domain.len()) || bus.len() != 2 || device.len() != 2 || function.len() != 1 {
+        return None;
+    }
+    if domain.len() > 4 && domain.starts_with('0') {
+        return None; // one address, one spelling
+    }
+    let byte = |part: &str| u8::try_from(hex(part)?).ok();
+    Bdf::new(hex(domain)?, byte(bus)?, byte(device)?, byte(function)?)
+}
+
+/// `from_str_radix` alone would take a sign.
+fn hex(part: &str) -> Option<u32> {
+    if !part.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    u32::from_str_radix(part, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_a_domain_of_five_digits() {
+        let bdf: Bdf = "10000:e1:00.0".parse().unwrap();
+        assert_eq!(bdf.domain(), 0x10000);
+        assert_eq!(bdf.to_string(), "10000:e1:00.0");
+    }
+
+    #[test]
+    fn refuses_what_the_kernel_never_writes() {
+        for text in [
+            "",
+            "00:1f.0",
+            "0000:00:20.0",
+            "0000:00:1f.8",
+            "0000:00:1f.0 ",
+            "+000:00:1f.0",
+            "00000:00:1f.0",
+            "pci0000:00",
+        ] {
+            assert!(text.parse::<Bdf>().is_err(), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(domain in any::<u32>(), bus in any::<u8>(), device in 0u8..32, function in 0u8..8) {
+            let bdf = Bdf::new(domain, bus, device, function).unwrap();
+            prop_assert_eq!(bdf.to_string().parse::<Bdf>().unwrap(), bdf);
+        }
+
+        #[test]
+        fn packed_order_is_address_order(a in any::<(u32, u8)>(), b in any::<(u32, u8)>(), d in 0u8..32, e in 0u8..32) {
+            let (a, b) = (Bdf::new(a.0, a.1, d, 0).unwrap(), Bdf::new(b.0, b.1, e, 7).unwrap());
+            prop_assert_eq!(a.cmp(&b), a.packed().cmp(&b.packed()));
+        }
+
+        #[test]
+        fn any_text_is_survived(text in ".{0,24}") {
+            let _ = text.parse::<Bdf>();
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The identity of a device: what the kubelet, the sysfs and the virtual machine call it.
+
+use super::Bdf;
+use std::{fmt, str::FromStr};
+use uuid::Uuid;
+
+/// A device id as the kubelet sees it: a PCI address or an mdev UUID.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeviceId {
+    /// A PCI function.
+    Pci(Bdf),
+    /// A mediated device.
+    Mdev(Uuid),
+}
+
+/// Why a text is not a device id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is neither a PCI address (0000:3b:00.0) nor an mdev UUID")]
+pub struct ParseDeviceIdError {
+    text: String,
+}
+
+impl DeviceId {
+    /// Whether this is a mediated device.
+    #[must_use]
+    pub const fn is_mdev(self) -> bool {
+        matches!(self, Self::Mdev(_))
+    }
+}
+
+impl From<Bdf> for DeviceId {
+    fn from(bdf: Bdf) -> Self {
+        Self::Pci(bdf)
+    }
+}
+
+impl From<Uuid> for DeviceId {
+    fn from(uuid: Uuid) -> Self {
+        Self::Mdev(uuid)
+    }
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pci(bdf) => bdf.fmt(f),
+            Self::Mdev(uuid) => uuid.hyphenated().fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for DeviceId {
+    type Err = ParseDeviceIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(bdf) = text.parse() {
+            return Ok(Self::Pci(bdf));
+        }
+        // Only the hyphenated form is a name in sysfs; `Uuid` would read others too.
+        if text.len() == 36
+            && text.as_bytes().get(8) == Some(&b'-')
+            && let Ok(uuid) = Uuid::try_parse(text)
+        {
+            return Ok(Self::Mdev(uuid));
+        }
+        Err(ParseDeviceIdError { text: text.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_spelling_for_each_kind() {
+        let pci: DeviceId = "0000:3b:00.0".parse().unwrap();
+        assert_eq!(pci.to_string(), "0000:3b:00.0");
+        let mdev: DeviceId = "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001".parse().unwrap();
+        assert!(mdev.is_mdev());
+        assert_eq!(mdev.to_string(), "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001");
+        for text in ["12", "{83b8f4f2-509f-382f-3c1e-e6bfe0fa1001}", "83b8f4f2509f382f3c1ee6bfe0fa1001", ""] {
+            assert!(text.parse::<DeviceId>().is_err(), "{text:?}");
+        }
+    }
+}

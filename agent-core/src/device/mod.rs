@@ -1,0 +1,15 @@
+//! What a host device is: its identity, and the facts that sysfs gives about it.
+
+mod bdf;
+mod driver;
+mod facts;
+mod group;
+mod id;
+mod pci_id;
+
+pub use bdf::{Bdf, ParseBdfError};
+pub use driver::is_vfio_driver;
+pub use facts::{Binding, Device, Kind};
+pub use group::{Group, GroupId, Member, Obstacle};
+pub use id::{DeviceId, ParseDeviceIdError};
+pub use pci_id::{ParsePciIdError, PciId};

@@ -1,0 +1,1 @@
+//! Who owns a device: what the kubelet says.

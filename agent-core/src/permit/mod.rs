@@ -1,0 +1,1 @@
+//! What an administrator permits: documents, entries, and the devices they select.

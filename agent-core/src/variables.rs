@@ -1,0 +1,1 @@
+//! Environment variables that carry allocated devices into the container.

@@ -1,0 +1,1 @@
+//! Discovery: what sysfs and devfs say about devices, groups and nodes.

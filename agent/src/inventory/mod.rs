@@ -1,0 +1,1 @@
+//! The inventory of this node, kept by the reactor.

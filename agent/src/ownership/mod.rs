@@ -1,0 +1,1 @@
+//! The sources of ownership: the kubelet's checkpoint and its PodResources API.

@@ -1,0 +1,1 @@
+//! The device plugin: one kubelet endpoint per resource.

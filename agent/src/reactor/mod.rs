@@ -1,0 +1,1 @@
+//! The reactor: one thread, the only writer of facts.
