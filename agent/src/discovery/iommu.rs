@@ -1,0 +1,132 @@
+//! IOMMU groups and all their members: `/sys/kernel/iommu_groups`.
+
+use super::{
+    entry::List,
+    fault::{Cause, Consequence, Fault},
+    folder::{Folder, Scratch},
+    host_root::HostRoot,
+    mdev,
+    pci::{self, Uevent},
+    target::read_from,
+};
+use rustix::io::Errno;
+use vfiod_core::device::{Device, DeviceId, Group, GroupId, Member, is_vfio_driver};
+
+/// Where the host lists its IOMMU groups; missing on a host without an IOMMU.
+pub(super) const LIST: &str = "/sys/kernel/iommu_groups";
+
+/// The driver's name of a member whose driver cannot be read. It is no VFIO driver, so its group is not viable:
+/// to hand out a device whose neighbour is unknown would be a guess.
+pub const UNREADABLE: &str = "(unreadable)";
+
+/// What a device is to its group.
+#[must_use]
+pub fn member(device: &Device) -> Member {
+    Member {
+        name: device.id.to_string(),
+        driver: device.binding.driver().map(ToOwned::to_owned),
+        vfio: device.binding.is_vfio(),
+        bridge: device.is_bridge(),
+    }
+}
+
+/// Reads one group with the present state of each member; `None` where the host has no such group.
+///
+/// Costs one read of each member. Where only one member of a large group has changed, [`member`] of that device is
+/// cheaper.
+///
+/// # Errors
+/// The group's list of members cannot be read: what was known before is still the best that is known.
+pub fn read_group(root: &HostRoot, id: GroupId) -> Result<Option<Group>, Fault> {
+    let groups = match Folder::open(root.at(LIST)) {
+        Ok(folder) => folder,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(Fault::new(LIST, errno, Consequence::ListIncomplete)),
+    };
+    let (mut scratch, mut faults) = (Scratch::new(), Vec::new());
+    let pci = List::open(root, pci::LIST).ok().flatten();
+    let mdev = List::open(root, mdev::LIST).ok().flatten();
+    let mut read_known = |name: &str, scratch: &mut Scratch| {
+        let id: DeviceId = name.parse().ok()?;
+        let list = if id.is_mdev() { mdev.as_ref() } else { pci.as_ref() }?;
+        read_from(list, id, scratch, &mut Vec::new()).ok().flatten().map(|device| member(&device))
+    };
+    read(&groups, id, &mut read_known, &mut scratch, &mut faults)
+}
+
+/// Reads one group. `known` gives the members that the lists of their buses have; the others are read through the
+/// group's own links.
+pub(super) fn read(
+    groups: &Folder,
+    id: GroupId,
+    known: &mut impl FnMut(&str, &mut Scratch) -> Option<Member>,
+    scratch: &mut Scratch,
+    faults: &mut Vec<Fault>,
+) -> Result<Option<Group>, Fault> {
+    let path = format!("{LIST}/{id}");
+    let folder = match groups.folder(&*id.to_string()) {
+        Ok(folder) => folder,
+        Err(Errno::NOENT | Errno::NODEV) => return Ok(None),
+        Err(errno) => return Err(Fault::new(path, errno, Consequence::MembersFromLinks)),
+    };
+    let mut names = Vec::new();
+    match folder.names("devices", |name| names.push(String::from_utf8_lossy(name).into_owned())) {
+        Ok(()) => {}
+        Err(Errno::NOENT | Errno::NODEV) if !groups.has(&*id.to_string()).unwrap_or(true) => return Ok(None),
+        Err(errno) => return Err(Fault::new(format!("{path}/devices"), errno, Consequence::MembersFromLinks)),
+    }
+    names.sort_unstable();
+    let members = names
+        .into_iter()
+        .filter_map(|name| known(&name, scratch).or_else(|| read_member(&folder, &path, name, scratch, faults)))
+        .collect();
+    // The file exists only in groups that were given a name (kernel: `drivers/iommu/iommu.c`, `iommu_group_set_name`).
+    let noiommu = match folder.text("name", scratch) {
+        Ok(text) => text.trim_ascii() == b"vfio-noiommu",
+        Err(Errno::NOENT | Errno::NODEV) => false,
+        Err(errno) => {
+            faults.push(Fault::new(format!("{path}/name"), errno, Consequence::AssumeIommu));
+            false
+        }
+    };
+    Ok(Some(Group { id, noiommu, members }))
+}
+
+/// Reads a member through the group's link: one of another bus, or one that its own bus could not show in full.
+fn read_member(
+    group: &Folder,
+    path: &str,
+    name: String,
+    scratch: &mut Scratch,
+    faults: &mut Vec<Fault>,
+) -> Option<Member> {
+    let link = format!("devices/{name}");
+    let mut fault = |cause: Cause, consequence| faults.push(Fault::new(format!("{path}/{link}"), cause, consequence));
+    let mut member = Member { name, driver: None, vfio: false, bridge: false };
+    let driver = match group.folder(&*link) {
+        Ok(folder) => {
+            member.vfio = has_entries(&folder, "vfio-dev");
+            member.bridge = folder.text("uevent", scratch).is_ok_and(|text| Uevent::parse(text).class >> 8 == 0x0604);
+            folder.link("driver", scratch).map(|name| name.map(|name| String::from_utf8_lossy(name).into_owned()))
+        }
+        Err(Errno::NOENT | Errno::NODEV) => {
+            if !group.has(&*link).unwrap_or(true) {
+                return None; // it left the group meanwhile
+            }
+            fault(Cause::BrokenLink, Consequence::WithoutDriver);
+            Ok(None)
+        }
+        Err(errno) => Err(errno),
+    };
+    member.driver = driver.unwrap_or_else(|errno| {
+        fault(errno.into(), Consequence::GroupNotViable);
+        Some(UNREADABLE.to_owned())
+    });
+    member.vfio |= member.driver.as_deref().is_some_and(is_vfio_driver);
+    Some(member)
+}
+
+fn has_entries(folder: &Folder, name: &str) -> bool {
+    let mut any = false;
+    folder.names(name, |_| any = true).is_ok() && any
+}

@@ -1,0 +1,124 @@
+//! PCI functions: `/sys/bus/pci/devices`.
+
+use super::{
+    entry::{Entry, List, number},
+    fault::{Cause, Consequence, Fault},
+    folder::Scratch,
+};
+use rustix::io::Errno;
+use vfiod_core::device::{Bdf, Binding, Device, Kind, PciId, is_vfio_driver};
+
+/// Where the host lists its PCI functions.
+pub(super) const LIST: &str = "/sys/bus/pci/devices";
+
+/// Reads one PCI function; `None` where it is gone. Faults that leave it usable are added to `faults`.
+pub(super) fn read(
+    list: &List,
+    bdf: Bdf,
+    scratch: &mut Scratch,
+    faults: &mut Vec<Fault>,
+) -> Result<Option<Device>, Fault> {
+    let Some(entry) = list.entry(bdf.into())? else { return Ok(None) };
+    let uevent = match entry.folder.text("uevent", scratch) {
+        Ok(text) => Uevent::parse(text),
+        Err(Errno::NOENT | Errno::NODEV) if !list.still_has(entry.id) => return Ok(None),
+        Err(errno) => return Err(entry.fault("uevent", errno, Consequence::DeviceLeftOut)),
+    };
+    let pci_id = uevent.pci_id.map_err(|cause| entry.fault("uevent", cause, Consequence::DeviceLeftOut))?;
+    let driver = entry.driver(scratch)?;
+    let group = entry.group(scratch)?;
+    if (driver.is_none() || group.is_none()) && !entry.folder.has("uevent").unwrap_or(true) {
+        return Ok(None); // it vanished meanwhile: what is missing says nothing
+    }
+    let physfn = physfn(&entry, scratch, faults);
+    let cdevs = entry.cdevs(faults);
+    let binding = match driver {
+        None => Binding::Unbound,
+        Some(name) if is_vfio_driver(&name) || !cdevs.is_empty() => Binding::Vfio(name),
+        Some(name) if name == "nvidia" && physfn.is_some() && has_vgpu(&entry, scratch, faults) => Binding::Vfio(name),
+        Some(name) => Binding::Host(name),
+    };
+    let numa = entry.numa("numa_node", scratch, faults);
+    let kind = Kind::Pci { pci_id, class: uevent.class, physfn };
+    Ok(Some(Device { id: entry.id, kind, binding, group, numa, cdevs }))
+}
+
+/// The physical function behind a virtual one (kernel: `drivers/pci/iov.c`, `pci_iov_sysfs_link`).
+fn physfn(entry: &Entry, scratch: &mut Scratch, faults: &mut Vec<Fault>) -> Option<Bdf> {
+    let cause = match entry.folder.link("physfn", scratch) {
+        Ok(None) => return None,
+        Ok(Some(name)) => match std::str::from_utf8(name).ok().and_then(|name| name.parse().ok()) {
+            Some(bdf) => return Some(bdf),
+            None => Cause::malformed(name, "a PCI address"),
+        },
+        Err(errno) => errno.into(),
+    };
+    faults.push(entry.fault("physfn", cause, Consequence::WithoutPhysfn));
+    None
+}
+
+/// Whether a virtual function on the `nvidia` driver carries a vGPU: its type is a number other than 0
+/// (KubeVirt: `pkg/virt-handler/device-manager`, `shouldPermitNvidia`).
+fn has_vgpu(entry: &Entry, scratch: &mut Scratch, faults: &mut Vec<Fault>) -> bool {
+    const TYPE: &str = "nvidia/current_vgpu_type";
+    let cause = match entry.folder.text(TYPE, scratch) {
+        Ok(text) => match number::<u64>(text.trim_ascii()) {
+            Some(vgpu_type) => return vgpu_type != 0,
+            None => Cause::malformed(text, "the number of a vGPU type"),
+        },
+        Err(Errno::NOENT | Errno::NODEV) => return false,
+        Err(errno) => errno.into(),
+    };
+    faults.push(entry.fault(TYPE, cause, Consequence::NotVgpu));
+    false
+}
+
+/// What is read of a PCI function's `uevent` file (kernel: `drivers/pci/pci-driver.c`, `pci_uevent`).
+pub(super) struct Uevent {
+    pub(super) pci_id: Result<PciId, Cause>,
+    /// 24 bits; 0 where the line is missing or unreadable.
+    pub(super) class: u32,
+}
+
+impl Uevent {
+    /// Takes bytes, because nothing promises that the other lines are UTF-8.
+    pub(super) fn parse(text: &[u8]) -> Self {
+        let value = |key: &[u8]| text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(key));
+        let text_of = |key: &[u8]| value(key).and_then(|value| std::str::from_utf8(value.trim_ascii()).ok());
+        let pci_id = match value(b"PCI_ID=") {
+            Some(found) => text_of(b"PCI_ID=")
+                .and_then(|id| id.parse().ok())
+                .ok_or_else(|| Cause::malformed(found, "vendor:product in hexadecimal")),
+            None => Err(Cause::Missing("the line PCI_ID=")),
+        };
+        let class = text_of(b"PCI_CLASS=").and_then(|class| u32::from_str_radix(class, 16).ok()).unwrap_or(0);
+        Self { pci_id, class }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn lines_around_the_id_may_be_anything() {
+        let uevent = Uevent::parse(b"DRIVER=\xff\xfe\nPCI_CLASS=30200\nPCI_ID=10DE:1eb8\nPCI_SLOT_NAME=0000:3b:00.0");
+        assert_eq!(uevent.pci_id.unwrap().to_string(), "10de:1eb8");
+        assert_eq!(uevent.class, 0x03_0200);
+    }
+
+    #[test]
+    fn a_cut_or_malformed_id_is_no_id() {
+        for text in [&b"PCI_ID=10DE:1E"[..], b"PCI_ID=", b"XPCI_ID=10DE:1EB8", b"", b"PCI_SUBSYS_ID=10DE:1EB8"] {
+            assert!(Uevent::parse(text).pci_id.is_err(), "{}", text.escape_ascii());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(text in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Uevent::parse(&text);
+        }
+    }
+}

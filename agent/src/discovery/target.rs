@@ -1,0 +1,43 @@
+//! One device, read because an event named it.
+
+use super::{entry::List, fault::Fault, folder::Scratch, host_root::HostRoot, mdev, pci};
+use vfiod_core::device::{Device, DeviceId};
+
+/// What reading one device gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reading {
+    /// It is there. A fault that leaves it usable is not told here: the next scan tells it.
+    Present(Device),
+    /// The host has no such device.
+    Gone,
+    /// It cannot be read: what was known before is still the best that is known.
+    Fault(Fault),
+}
+
+/// Reads one device: about a dozen system calls, whatever the size of the host.
+#[must_use]
+pub fn read_device(root: &HostRoot, id: DeviceId) -> Reading {
+    let path = if id.is_mdev() { mdev::LIST } else { pci::LIST };
+    let reading = List::open(root, path).and_then(|list| match list {
+        Some(list) => read_from(&list, id, &mut Scratch::new(), &mut Vec::new()),
+        None => Ok(None),
+    });
+    match reading {
+        Ok(Some(device)) => Reading::Present(device),
+        Ok(None) => Reading::Gone,
+        Err(fault) => Reading::Fault(fault.of(id)),
+    }
+}
+
+/// Reads one device of a list; `None` where it is gone.
+pub(super) fn read_from(
+    list: &List,
+    id: DeviceId,
+    scratch: &mut Scratch,
+    faults: &mut Vec<Fault>,
+) -> Result<Option<Device>, Fault> {
+    match id {
+        DeviceId::Pci(bdf) => pci::read(list, bdf, scratch, faults),
+        DeviceId::Mdev(uuid) => mdev::read(list, uuid, scratch, faults),
+    }
+}
