@@ -1,1 +1,4 @@
 //! What changes on the host: uevents and file watches.
+
+mod readable;
+pub mod watch;
