@@ -1,1 +1,37 @@
 //! What an administrator permits: documents, entries, and the devices they select.
+//!
+//! ```text
+//! text ─> yaml ─> document ─> entry ─> assembly ─> Permit
+//!         (tree)  (which      (each    (entries     (device ─> resource)
+//!                  kind)       alone)   together)
+//!                                          └─ reload: what is bad keeps its last good definition
+//! ```
+//!
+//! A text that is no YAML, or has the wrong shape, is rejected as a whole; a bad entry rejects only itself. Every problem
+//! names line, column, field, value, and what would be right.
+
+mod assembly;
+mod document;
+mod entry;
+mod fields;
+mod finding;
+mod name;
+mod reload;
+mod resource;
+mod selector;
+mod serve;
+mod settings;
+mod table;
+mod yaml;
+
+pub use finding::{Finding, Notice, Position, Problem};
+pub use name::{ParseResourceNameError, ResourceName};
+pub use reload::{Parsed, parse};
+pub use resource::{Origin, Resource};
+pub use selector::normal_mdev_name;
+pub use serve::{ParseServeModeError, ServeMode, Serving};
+pub use settings::{RELEASE_WAIT_MAX, Settings};
+pub use table::{Diff, Idle, Permit};
+
+#[cfg(test)]
+mod tests;

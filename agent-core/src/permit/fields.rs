@@ -1,0 +1,159 @@
+//! Walking a document: a node with the path that leads to it, and the checks that every field needs.
+
+use super::{
+    finding::{Position, Problem},
+    yaml::{Node, Value},
+};
+use std::rc::Rc;
+
+/// A node and its path.
+#[derive(Clone)]
+pub(super) struct Field {
+    pub(super) node: Rc<Node>,
+    pub(super) path: String,
+}
+
+/// A key that nobody knows.
+pub(super) struct Unknown {
+    pub(super) at: Position,
+    pub(super) path: String,
+    pub(super) key: String,
+    pub(super) remedy: String,
+    /// Whether a known key looks much like it.
+    pub(super) is_near: bool,
+}
+
+impl Field {
+    /// The whole document.
+    pub(super) fn root(node: &Rc<Node>) -> Self {
+        Self { node: Rc::clone(node), path: String::new() }
+    }
+
+    /// The value of a key.
+    pub(super) fn get(&self, key: &str) -> Option<Self> {
+        self.node.get(key).map(|node| Self { node: Rc::clone(node), path: self.child(key) })
+    }
+
+    /// The value of a key, unless it is null.
+    pub(super) fn get_some(&self, key: &str) -> Option<Self> {
+        self.get(key).filter(|field| !field.node.is_null())
+    }
+
+    fn child(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// A problem with this field as a whole.
+    pub(super) fn problem(&self, what: impl Into<String>, remedy: impl Into<String>) -> Problem {
+        Problem::new(self.node.at, self.path.clone(), what, remedy)
+    }
+
+    /// A problem with this field's value.
+    pub(super) fn bad_value(&self, what: impl Into<String>, remedy: impl Into<String>) -> Problem {
+        let problem = self.problem(what, remedy);
+        match &self.node.value {
+            Value::Scalar { text, .. } => problem.with_value(text),
+            Value::List(_) | Value::Map(_) => problem,
+        }
+    }
+
+    /// Demands a mapping.
+    pub(super) fn expect_map(&self) -> Result<(), Problem> {
+        match self.node.value {
+            Value::Map(_) => Ok(()),
+            _ => Err(self.bad_value(format!("is {}", self.node.noun()), "write a mapping here (name: value)")),
+        }
+    }
+
+    /// The items of a list; null counts as an empty one, as in Kubernetes.
+    pub(super) fn items(&self) -> Result<Vec<Self>, Problem> {
+        match &self.node.value {
+            Value::List(items) => Ok(items
+                .iter()
+                .enumerate()
+                .map(|(i, node)| Self { node: Rc::clone(node), path: format!("{}[{i}]", self.path) })
+                .collect()),
+            _ if self.node.is_null() => Ok(Vec::new()),
+            _ => Err(self.bad_value(format!("is {}", self.node.noun()), "write a list here (lines that begin with -)")),
+        }
+    }
+
+    /// The text of this field.
+    pub(super) fn text(&self) -> Result<&str, Problem> {
+        match &self.node.value {
+            Value::Scalar { .. } if self.node.is_null() => {
+                Err(self.problem("has no value", "write a text here".to_owned()))
+            }
+            Value::Scalar { text, plain: true } if is_typed(text) => {
+                Err(self.bad_value("is a number or a boolean for YAML", format!("put it in quotes: \"{text}\"")))
+            }
+            Value::Scalar { text, .. } => Ok(text),
+            Value::List(_) | Value::Map(_) => {
+                Err(self.problem(format!("is {}", self.node.noun()), "write a text here".to_owned()))
+            }
+        }
+    }
+
+    /// The boolean in this field. Takes the words that kubectl takes (YAML 1.1).
+    pub(super) fn boolean(&self) -> Result<bool, Problem> {
+        let Value::Scalar { text, plain } = &self.node.value else {
+            return Err(self.problem(format!("is {}", self.node.noun()), "write true or false"));
+        };
+        match (boolean(text), plain) {
+            (Some(value), true) => Ok(value),
+            (Some(value), false) => Err(self.bad_value("is a text", format!("write {value} without quotes"))),
+            (None, _) => Err(self.bad_value("is not a boolean", "write true or false")),
+        }
+    }
+
+    /// The keys of this mapping that are none of `known`.
+    pub(super) fn unknown(&self, known: &[&str]) -> Vec<Unknown> {
+        let Value::Map(pairs) = &self.node.value else { return Vec::new() };
+        let strange = pairs.iter().map(|(key, _)| key).filter(|key| !known.contains(&key.text.as_str()));
+        strange
+            .map(|key| {
+                let near = nearest(&key.text, known);
+                let remedy = match near {
+                    _ if key.text == "<<" => "write the fields out: merge keys are not read".to_owned(),
+                    Some(near) => format!("did you mean {near}?"),
+                    None => format!("known here: {}", known.join(", ")),
+                };
+                let path = self.child(&key.text);
+                Unknown { at: key.at, path, key: key.text.clone(), remedy, is_near: near.is_some() }
+            })
+            .collect()
+    }
+}
+
+impl Unknown {
+    /// As a problem.
+    pub(super) fn problem(self) -> Problem {
+        Problem::new(self.at, self.path, "unknown field", self.remedy)
+    }
+}
+
+/// The known key that was probably meant.
+fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+    let key = key.to_lowercase();
+    let distance = |candidate: &str| strsim::damerau_levenshtein(&key, &candidate.to_lowercase());
+    // A long key makes the comparison expensive, and is no typing mistake.
+    let near = known.iter().filter(|_| key.len() <= 64).map(|known| (distance(known), *known)).min()?;
+    (near.0 <= 2 + near.1.len() / 8).then_some(near.1)
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => Some(true),
+        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N" => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether YAML (1.2, core schema) takes an unquoted text for a number or a boolean.
+fn is_typed(text: &str) -> bool {
+    let radix = |prefix, radix| text.strip_prefix(prefix).is_some_and(|t: &str| i64::from_str_radix(t, radix).is_ok());
+    matches!(text, "true" | "True" | "TRUE" | "false" | "False" | "FALSE")
+        || radix("0x", 16)
+        || radix("0o", 8)
+        || text.bytes().any(|b| b.is_ascii_digit()) && text.parse::<f64>().is_ok()
+}
