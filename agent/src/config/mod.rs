@@ -1,1 +1,3 @@
 //! The configuration file: reading it, and following its changes.
+
+pub mod follow;
