@@ -1,1 +1,4 @@
-//! placeholder
+//! Tests of vfiod that need more than one crate: end to end on a simulated node, and inside a virtual machine on a
+//! real kernel.
+
+pub mod vm;

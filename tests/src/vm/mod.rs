@@ -1,0 +1,74 @@
+//! The checks that run inside the guest of `cargo xtask vm`, on a real kernel with real `vfio-pci` devices.
+//!
+//! Each file in [`checks`] is one scenario. It is given the [`Guest`] and makes a line for each thing it has seen:
+//!
+//! ```text
+//! guest.check("an unbound device is Unhealthy within 2 s", |guest| …)
+//!   └─ ok   an unbound device is Unhealthy within 2 s
+//!      FAIL an unbound device is Unhealthy within 2 s: still Healthy after 2 s
+//! ```
+
+use anyhow::{Context, Result};
+use std::path::Path;
+
+mod bench;
+mod checks;
+mod mdev;
+mod modules;
+mod opener;
+mod pci;
+mod port;
+mod report;
+mod wait;
+
+use bench::Bench;
+use port::Port;
+use report::Report;
+
+/// What a scenario works with.
+pub struct Guest {
+    port: Port,
+    report: Report,
+    bench: Bench,
+}
+
+/// Runs every scenario and gives the verdict through the serial port `port`.
+///
+/// # Errors
+///
+/// Only where the port fails: whatever else goes wrong is a failed check.
+pub fn run(port: &Path) -> Result<()> {
+    let port = Port::open(port).with_context(|| format!("cannot open {}", port.display()))?;
+    let only = std::fs::read_to_string("/only").unwrap_or_default();
+    let mut report = Report::new(only);
+    let prepared = modules::load().and_then(|()| Bench::find());
+    let mut guest = match prepared {
+        Ok(bench) => Guest { port, report, bench },
+        Err(error) => {
+            let mut port = port;
+            report.failed(&mut port, "the guest has VFIO and the machine's devices", &error)?;
+            return report.verdict(&mut port);
+        }
+    };
+    for (name, scenario) in checks::ALL {
+        if let Err(error) = scenario(&mut guest) {
+            guest.report.failed(&mut guest.port, name, &error)?;
+        }
+    }
+    guest.report.verdict(&mut guest.port)
+}
+
+impl Guest {
+    /// Makes one check and reports it under `sentence`, which says what holds when it passes.
+    ///
+    /// # Errors
+    ///
+    /// Only where the report cannot be written.
+    pub fn check(&mut self, sentence: &str, check: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        if !self.report.wants(sentence) {
+            return Ok(());
+        }
+        let outcome = check(self);
+        self.report.add(&mut self.port, sentence, outcome)
+    }
+}

@@ -1,0 +1,106 @@
+//! PCI devices as an administrator handles them: through sysfs (`Documentation/ABI/testing/sysfs-bus-pci`).
+
+use anyhow::{Context, Result, bail};
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const BUS: &str = "/sys/bus/pci";
+
+/// A PCI function of the guest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pci {
+    bdf: String,
+}
+
+impl Pci {
+    /// Every function that the kernel knows.
+    pub fn all() -> Result<Vec<Self>> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(format!("{BUS}/devices")).context("the guest has no PCI bus")? {
+            all.push(Self { bdf: entry?.file_name().to_string_lossy().into_owned() });
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    /// Its address.
+    pub fn bdf(&self) -> &str {
+        &self.bdf
+    }
+
+    fn path(&self) -> PathBuf {
+        Path::new(BUS).join("devices").join(&self.bdf)
+    }
+
+    /// Whether the kernel has it.
+    pub fn exists(&self) -> bool {
+        self.path().exists()
+    }
+
+    /// Whether it is one of QEMU's `edu` devices, which are here to be passed through.
+    pub fn is_edu(&self) -> bool {
+        self.attribute("vendor").is_ok_and(|vendor| vendor == "0x1234")
+            && self.attribute("device").is_ok_and(|device| device == "0x11e8")
+    }
+
+    /// Whether it sits on the root bus, not behind a port or a bridge.
+    pub fn on_root_bus(&self) -> bool {
+        self.bdf.starts_with("0000:00:")
+    }
+
+    /// The name of its driver, if it is bound.
+    pub fn driver(&self) -> Option<String> {
+        let link = fs::read_link(self.path().join("driver")).ok()?;
+        Some(link.file_name()?.to_string_lossy().into_owned())
+    }
+
+    /// The number of its IOMMU group.
+    pub fn group(&self) -> Result<String> {
+        let link =
+            fs::read_link(self.path().join("iommu_group")).with_context(|| format!("{self} has no IOMMU group"))?;
+        Ok(link.file_name().context("an IOMMU group without a name")?.to_string_lossy().into_owned())
+    }
+
+    /// The device file of its group.
+    pub fn node(&self) -> Result<PathBuf> {
+        Ok(Path::new("/dev/vfio").join(self.group()?))
+    }
+
+    /// Takes it from its driver, if it has one, and gives it to `driver`.
+    pub fn bind(&self, driver: &str) -> Result<()> {
+        self.unbind()?;
+        self.write("driver_override", driver)?;
+        let probe = format!("{BUS}/drivers_probe");
+        fs::write(&probe, &self.bdf).with_context(|| format!("{driver} does not take {self}"))?;
+        match self.driver() {
+            Some(bound) if bound == driver => Ok(()),
+            other => bail!("{self} was offered to {driver} and has {other:?}"),
+        }
+    }
+
+    /// Takes it from its driver, if it has one. Blocks while a VFIO device is open.
+    pub fn unbind(&self) -> Result<()> {
+        match self.driver() {
+            Some(_) => self.write("driver/unbind", &self.bdf),
+            None => Ok(()),
+        }
+    }
+
+    fn attribute(&self, name: &str) -> Result<String> {
+        let path = self.path().join(name);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(text.trim().to_owned())
+    }
+
+    fn write(&self, name: &str, value: &str) -> Result<()> {
+        let path = self.path().join(name);
+        fs::write(&path, value).with_context(|| format!("cannot write `{value}` to {}", path.display()))
+    }
+}
+
+impl fmt::Display for Pci {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.bdf)
+    }
+}

@@ -1,0 +1,47 @@
+//! The serial port to `cargo xtask vm`, which prints what it hears and has QEMU do what it is asked
+//! (`xtask/src/vm/session.rs` is the other end).
+
+use anyhow::{Context, Result, bail};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+
+/// The port.
+pub struct Port {
+    reader: BufReader<File>,
+}
+
+impl Port {
+    /// Opens the serial port, which init has made raw.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(Self { reader: BufReader::new(file) })
+    }
+
+    /// Writes `text` as one line.
+    pub fn say(&mut self, text: &str) -> Result<()> {
+        let line = format!("{}\n", text.trim_end().replace('\n', " | "));
+        self.reader.get_mut().write_all(line.as_bytes()).context("the host does not listen")
+    }
+
+    /// Has QEMU add an `edu` device named `id` to the root port `bus`.
+    pub fn plug(&mut self, id: &str, bus: &str) -> Result<()> {
+        let arguments = serde_json::json!({"driver": "edu", "id": id, "bus": bus});
+        self.ask("device_add", &arguments)
+    }
+
+    /// Has QEMU ask the guest to let go of the device `id`, as a person does who presses the slot's button.
+    pub fn unplug(&mut self, id: &str) -> Result<()> {
+        self.ask("device_del", &serde_json::json!({ "id": id }))
+    }
+
+    fn ask(&mut self, command: &str, arguments: &serde_json::Value) -> Result<()> {
+        self.say(&format!("qmp {}", serde_json::json!({"execute": command, "arguments": arguments})))?;
+        let mut answer = String::new();
+        self.reader.read_line(&mut answer).context("the host does not answer")?;
+        match answer.trim_end() {
+            "done" => Ok(()),
+            other => bail!("the host cannot do {command}: {other}"),
+        }
+    }
+}

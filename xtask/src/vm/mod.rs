@@ -1,0 +1,132 @@
+//! `cargo xtask vm`: boots a real kernel in QEMU and checks vfiod there, on real `vfio-pci` devices.
+//!
+//! ```text
+//! kernel   the machine's own Debian kernel through apt, or --kernel and --modules
+//! mtty     the kernel's sample mdev driver, built against that kernel
+//! initramfs  busybox, modules, vfiod, the checks (package vfiod-tests), the C programs of tests/vm
+//! machine  QEMU with an emulated IOMMU and PCI devices; KVM where it truly works, else TCG
+//! session  reads one line a check from the guest, relays its requests for hot-plug, ends in bounded time
+//! ```
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+mod apt;
+mod cache;
+mod debian;
+mod guest;
+mod initramfs;
+mod kernel;
+mod libraries;
+mod machine;
+mod modules;
+mod mtty;
+mod qmp;
+mod session;
+mod tools;
+
+pub use session::Report;
+
+/// The exit code for "this machine cannot run the checks", as automake's test drivers use it.
+const SKIPPED: u8 = 77;
+
+/// What to boot, and how.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Kernel image to boot (default: the machine's own Debian kernel, through apt)
+    #[arg(long, value_name = "FILE", requires = "modules")]
+    kernel: Option<PathBuf>,
+    /// Folder of that kernel's modules, such as lib/modules/6.1.0-56-amd64
+    #[arg(long, value_name = "DIR", requires = "kernel")]
+    modules: Option<PathBuf>,
+    /// The sample mdev driver mtty.ko built for that kernel (default: found among the modules, or built)
+    #[arg(long, value_name = "FILE")]
+    mtty: Option<PathBuf>,
+    /// How QEMU runs the guest's instructions
+    #[arg(long, value_enum, default_value_t = Accel::Auto)]
+    accel: Accel,
+    /// Seconds that the guest may take (default: 120 under KVM, 300 under TCG)
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+    /// Profile that the programs for the guest are built with
+    #[arg(long, value_enum, default_value_t = crate::workspace::Profile::Debug)]
+    profile: crate::workspace::Profile,
+    /// Run only the checks whose sentence contains this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Fetch the kernel again although one is cached
+    #[arg(long)]
+    refresh: bool,
+    /// Keep the initramfs, and print the command that boots it
+    #[arg(long)]
+    keep: bool,
+}
+
+/// How QEMU runs the guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Accel {
+    /// KVM where a kernel truly boots with it, else TCG
+    Auto,
+    /// The processor's own virtualization
+    Kvm,
+    /// QEMU's translation, which works everywhere
+    Tcg,
+}
+
+/// This machine cannot run the checks. The message says what is missing and how to get it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);
+
+/// Runs the task for the command line: 0 all checks passed, 1 not, 77 this machine cannot run them.
+pub fn main(args: &Args) -> Result<ExitCode> {
+    match run(args) {
+        Ok(report) if report.passed() => Ok(ExitCode::SUCCESS),
+        Ok(_) => Ok(ExitCode::FAILURE),
+        Err(error) => match error.downcast_ref::<Unavailable>() {
+            Some(reason) => {
+                eprintln!("skipped: {reason}");
+                Ok(ExitCode::from(SKIPPED))
+            }
+            None => Err(error),
+        },
+    }
+}
+
+/// Boots the guest and runs the checks in it, printing a line for each.
+///
+/// # Errors
+///
+/// [`Unavailable`] (as the error's root) where this machine lacks what is needed and may not install it; anything else
+/// is a failure to build or to boot. Checks that fail are no error: see [`Report::passed`].
+pub fn run(args: &Args) -> Result<Report> {
+    let begun = Instant::now();
+    tools::ensure()?;
+    let cache = cache::Cache::open()?;
+    let kernel = match (&args.kernel, &args.modules) {
+        (Some(image), Some(modules)) => kernel::Kernel::given(image, modules)?,
+        _ => debian::kernel(&cache, args.refresh)?,
+    };
+    let mtty = mtty::find_or_build(&cache, &kernel, args.mtty.as_deref());
+    if let Err(reason) = &mtty {
+        eprintln!("vm: no mdev driver: {reason:#}");
+    }
+    let accel = machine::choose(args.accel, &kernel.image)?;
+    eprintln!("vm: kernel {} under {accel}", kernel.release);
+
+    let workshop = guest::Workshop::open(&crate::workspace::target()?)?;
+    let initramfs = workshop.initramfs(&kernel, mtty.as_deref(), args)?;
+    let machine = machine::Machine { kernel: &kernel.image, initramfs: &initramfs, accel, console: workshop.console() };
+    let timeout = Duration::from_secs(args.timeout.unwrap_or_else(|| accel.patience()));
+    let guest = machine.boot().context("QEMU does not start")?;
+    let report = session::follow(guest, timeout, &workshop.console())?;
+    match args.keep {
+        true => eprintln!("vm: boot it by hand with: {}", machine.by_hand()),
+        false => drop(std::fs::remove_file(&initramfs)),
+    }
+    println!("verdict {report} seconds={}", begun.elapsed().as_secs());
+    Ok(report)
+}
