@@ -41,9 +41,11 @@ impl Folder {
         let file = openat(&self.0, name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
         let mut filled = 0;
         while let Some(rest) = scratch.0.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match retry_on_intr(|| read(&file, &mut *rest))? {
-                0 => break,
-                count => filled += count,
+            let count = retry_on_intr(|| read(&file, &mut *rest))?;
+            filled += count;
+            // sysfs gives a whole attribute at once, so the call that would return 0 is saved.
+            if count < rest.len() {
+                break;
             }
         }
         Ok(scratch.0.get(..filled).unwrap_or_default())

@@ -7,6 +7,7 @@ use super::{
     host_root::HostRoot,
     mdev,
     pci::{self, Uevent},
+    scan::scan,
     target::read_from,
 };
 use rustix::io::Errno;
@@ -15,9 +16,9 @@ use vfiod_core::device::{Device, DeviceId, Group, GroupId, Member, is_vfio_drive
 /// Where the host lists its IOMMU groups; missing on a host without an IOMMU.
 pub(super) const LIST: &str = "/sys/kernel/iommu_groups";
 
-/// The driver's name of a member whose driver cannot be read. It is no VFIO driver, so its group is not viable:
+/// Stands for the driver of a member where it cannot be read. It is no VFIO driver, so its group is not viable:
 /// to hand out a device whose neighbour is unknown would be a guess.
-pub const UNREADABLE: &str = "(unreadable)";
+pub const UNREADABLE: &str = "a driver that cannot be read";
 
 /// What a device is to its group.
 #[must_use]
@@ -40,8 +41,9 @@ pub fn member(device: &Device) -> Member {
 pub fn read_group(root: &HostRoot, id: GroupId) -> Result<Option<Group>, Fault> {
     let groups = match Folder::open(root.at(LIST)) {
         Ok(folder) => folder,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(Fault::new(LIST, errno, Consequence::ListIncomplete)),
+        // Only the devices' own links can tell.
+        Err(Errno::NOENT) => return Ok(scan(root).groups.into_iter().find(|group| group.id == id)),
+        Err(errno) => return Err(Fault::new(LIST, errno, Consequence::MembersFromLinks)),
     };
     let (mut scratch, mut faults) = (Scratch::new(), Vec::new());
     let pci = List::open(root, pci::LIST).ok().flatten();
@@ -63,29 +65,26 @@ pub(super) fn read(
     scratch: &mut Scratch,
     faults: &mut Vec<Fault>,
 ) -> Result<Option<Group>, Fault> {
-    let path = format!("{LIST}/{id}");
-    let folder = match groups.folder(&*id.to_string()) {
-        Ok(folder) => folder,
-        Err(Errno::NOENT | Errno::NODEV) => return Ok(None),
-        Err(errno) => return Err(Fault::new(path, errno, Consequence::MembersFromLinks)),
-    };
     let mut names = Vec::new();
-    match folder.names("devices", |name| names.push(String::from_utf8_lossy(name).into_owned())) {
+    let devices = format!("{id}/devices");
+    match groups.names(&*devices, |name| names.push(String::from_utf8_lossy(name).into_owned())) {
         Ok(()) => {}
         Err(Errno::NOENT | Errno::NODEV) if !groups.has(&*id.to_string()).unwrap_or(true) => return Ok(None),
-        Err(errno) => return Err(Fault::new(format!("{path}/devices"), errno, Consequence::MembersFromLinks)),
+        Err(errno) => return Err(Fault::new(format!("{LIST}/{devices}"), errno, Consequence::MembersFromLinks)),
     }
     names.sort_unstable();
     let members = names
         .into_iter()
-        .filter_map(|name| known(&name, scratch).or_else(|| read_member(&folder, &path, name, scratch, faults)))
+        .filter_map(|name| {
+            known(&name, scratch).or_else(|| read_member(groups, &format!("{devices}/{name}"), name, scratch, faults))
+        })
         .collect();
     // The file exists only in groups that were given a name (kernel: `drivers/iommu/iommu.c`, `iommu_group_set_name`).
-    let noiommu = match folder.text("name", scratch) {
+    let noiommu = match groups.text(&*format!("{id}/name"), scratch) {
         Ok(text) => text.trim_ascii() == b"vfio-noiommu",
         Err(Errno::NOENT | Errno::NODEV) => false,
         Err(errno) => {
-            faults.push(Fault::new(format!("{path}/name"), errno, Consequence::AssumeIommu));
+            faults.push(Fault::new(format!("{LIST}/{id}/name"), errno, Consequence::AssumeIommu));
             false
         }
     };
@@ -94,23 +93,22 @@ pub(super) fn read(
 
 /// Reads a member through the group's link: one of another bus, or one that its own bus could not show in full.
 fn read_member(
-    group: &Folder,
-    path: &str,
+    groups: &Folder,
+    link: &str,
     name: String,
     scratch: &mut Scratch,
     faults: &mut Vec<Fault>,
 ) -> Option<Member> {
-    let link = format!("devices/{name}");
-    let mut fault = |cause: Cause, consequence| faults.push(Fault::new(format!("{path}/{link}"), cause, consequence));
+    let mut fault = |cause: Cause, consequence| faults.push(Fault::new(format!("{LIST}/{link}"), cause, consequence));
     let mut member = Member { name, driver: None, vfio: false, bridge: false };
-    let driver = match group.folder(&*link) {
+    let driver = match groups.folder(link) {
         Ok(folder) => {
             member.vfio = has_entries(&folder, "vfio-dev");
             member.bridge = folder.text("uevent", scratch).is_ok_and(|text| Uevent::parse(text).class >> 8 == 0x0604);
             folder.link("driver", scratch).map(|name| name.map(|name| String::from_utf8_lossy(name).into_owned()))
         }
         Err(Errno::NOENT | Errno::NODEV) => {
-            if !group.has(&*link).unwrap_or(true) {
+            if !groups.has(link).unwrap_or(true) {
                 return None; // it left the group meanwhile
             }
             fault(Cause::BrokenLink, Consequence::WithoutDriver);
