@@ -1,4 +1,5 @@
 //! What changes on the host: uevents and file watches.
 
 mod readable;
+pub mod uevent;
 pub mod watch;
