@@ -1,1 +1,30 @@
 //! The lock-free part: what an `Allocate` touches.
+//!
+//! ```text
+//! Resource ──> Table (immutable, swapped) ──> Slot (one device: health word, verdict)
+//!    │                                          └──> GroupWord (one IOMMU group: claim word)
+//!    └──> Bell (version and wake-up of ListAndWatch)
+//! ```
+//!
+//! One thread, the reactor, writes tables and verdicts; any thread reads them and claims. Nobody ever waits.
+
+mod bell;
+mod grant;
+mod group_word;
+mod preferred;
+mod resource;
+mod slot;
+mod table;
+
+pub use bell::Bell;
+pub use grant::{Answered, Grant, Refusal, Register};
+pub use group_word::{ClaimState, GroupWord, Snapshot};
+pub use preferred::{PreferenceError, Wish};
+pub use resource::{Resource, Variables};
+pub(crate) use slot::Blueprint;
+pub use slot::Slot;
+pub use table::Table;
+
+/// The most bytes of a `ListAndWatch` message. A kubelet receives 4 MiB (grpc-go's default) and drops the whole
+/// resource past it (kubernetes#109304); a little room is kept for framing.
+pub const MESSAGE_LIMIT: usize = 4 * 1024 * 1024 - 1024;

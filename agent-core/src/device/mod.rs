@@ -5,6 +5,7 @@ mod driver;
 mod facts;
 mod group;
 mod id;
+mod nodes;
 mod pci_id;
 
 pub use bdf::{Bdf, ParseBdfError};
@@ -12,4 +13,5 @@ pub use driver::is_vfio_driver;
 pub use facts::{Binding, Device, Kind};
 pub use group::{Group, GroupId, Member, Obstacle};
 pub use id::{DeviceId, ParseDeviceIdError};
+pub use nodes::DevNodes;
 pub use pci_id::{ParsePciIdError, PciId};

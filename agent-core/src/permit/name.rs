@@ -46,6 +46,12 @@ const DOMAIN_MAX: usize = 253 - QUOTA_PREFIX.len();
 const NAME_MAX: usize = 63;
 
 impl ResourceName {
+    /// The name, shared without a copy.
+    #[must_use]
+    pub const fn shared(&self) -> &Arc<str> {
+        &self.0
+    }
+
     /// The whole name.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -1,0 +1,116 @@
+//! Granting devices: what `Allocate` decides.
+
+use super::{Resource, Slot};
+use crate::{device::DeviceId, health::Verdict, ownership::Moment, permit::ResourceName};
+use crossbeam::queue::SegQueue;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// Where grants are noted for the reactor, in their order.
+#[derive(Debug, Default)]
+pub struct Register {
+    answered: SegQueue<Answered>,
+    order: AtomicU64,
+}
+
+/// A grant that was answered to the kubelet.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    /// The resource.
+    pub resource: ResourceName,
+    /// The devices.
+    pub devices: Vec<DeviceId>,
+    /// When.
+    pub at: Moment,
+    /// Its place in the order of all grants of this agent, from 1.
+    pub order: u64,
+}
+
+/// The devices granted to one container, in the order asked for.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// One slot a device.
+    pub slots: Vec<Arc<Slot>>,
+}
+
+/// Why nothing of a request is granted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The resource has no such device.
+    #[error("{resource} has no device {id:?} on this node: see `vfiod devices` for those it has")]
+    Unknown {
+        /// The resource.
+        resource: ResourceName,
+        /// The id as it was asked for.
+        id: String,
+    },
+    /// The device cannot be used, and waiting does not help.
+    #[error("{device} of {resource} cannot be allocated: {}{}", verdict.reason, remedy(verdict))]
+    Unusable {
+        /// The resource.
+        resource: ResourceName,
+        /// The device.
+        device: DeviceId,
+        /// Its verdict.
+        verdict: Arc<Verdict>,
+    },
+}
+
+fn remedy(verdict: &Verdict) -> String {
+    verdict.reason.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default()
+}
+
+impl Register {
+    /// Takes the next noted grant, oldest first.
+    pub fn take(&self) -> Option<Answered> {
+        self.answered.pop()
+    }
+
+    /// Grants all of `requests` (one a container) or nothing.
+    ///
+    /// A device that is claimed already is granted again: the kubelet is the authority on who owns it.
+    ///
+    /// # Errors
+    /// Names the first device that is unknown, or that waiting cannot make usable.
+    pub fn grant<S: AsRef<str>>(
+        &self,
+        resource: &Resource,
+        requests: &[impl AsRef<[S]>],
+        now: Moment,
+    ) -> Result<Vec<Grant>, Refusal> {
+        let table = resource.table();
+        let mut grants = Vec::with_capacity(requests.len());
+        for request in requests {
+            let mut slots: Vec<Arc<Slot>> = Vec::with_capacity(request.as_ref().len());
+            for id in request.as_ref() {
+                let id = id.as_ref();
+                let slot = id.parse().ok().and_then(|id: DeviceId| table.get(id)).filter(|slot| slot.text() == id);
+                let Some(slot) = slot else {
+                    return Err(Refusal::Unknown { resource: resource.name().clone(), id: id.to_owned() });
+                };
+                if let Some(verdict) = slot.refusal() {
+                    return Err(Refusal::Unusable { resource: resource.name().clone(), device: slot.id(), verdict });
+                }
+                // A device named twice is one device: the virtual machine could not use it twice.
+                if !slots.iter().any(|other| other.id() == slot.id()) {
+                    slots.push(Arc::clone(slot));
+                }
+            }
+            grants.push(Grant { slots });
+        }
+        for grant in &grants {
+            for slot in &grant.slots {
+                slot.group_word().claim(now);
+            }
+            self.answered.push(Answered {
+                resource: resource.name().clone(),
+                devices: grant.slots.iter().map(|slot| slot.id()).collect(),
+                at: now,
+                order: self.order.fetch_add(1, Ordering::Relaxed) + 1,
+            });
+        }
+        Ok(grants)
+    }
+}

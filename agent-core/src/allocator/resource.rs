@@ -1,0 +1,92 @@
+//! One resource: its name, its devices, its variables and its bell.
+
+use super::{Bell, Table};
+use crate::permit::{self, ResourceName, Settings};
+use crate::variables::{Carried, variables};
+use arc_swap::{ArcSwap, Guard};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+/// A resource that this node serves.
+#[derive(Debug)]
+pub struct Resource {
+    name: ResourceName,
+    variables: ArcSwap<Variables>,
+    table: ArcSwap<Table>,
+    bell: Bell,
+    retired: AtomicBool,
+}
+
+/// The environment variables that carry the devices of a resource.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Variables {
+    /// Names whose value lists BDFs.
+    pub pci: Vec<String>,
+    /// Names whose value lists mdev UUIDs.
+    pub mdev: Vec<String>,
+}
+
+impl Variables {
+    /// The variables of a permitted resource.
+    #[must_use]
+    pub fn of(resource: &permit::Resource, settings: &Settings) -> Self {
+        let names = |kind| variables(&resource.name, kind, settings.env_names, &resource.aliases);
+        Self { pci: names(Carried::Pci), mdev: names(Carried::Mdev) }
+    }
+}
+
+impl Resource {
+    pub(crate) fn new(name: ResourceName) -> Self {
+        Self {
+            name,
+            variables: ArcSwap::default(),
+            table: ArcSwap::default(),
+            bell: Bell::default(),
+            retired: AtomicBool::new(false),
+        }
+    }
+
+    /// Its name, as pods ask for it.
+    #[must_use]
+    pub const fn name(&self) -> &ResourceName {
+        &self.name
+    }
+
+    /// The environment variables that carry its devices.
+    #[must_use]
+    pub fn variables(&self) -> Guard<Arc<Variables>> {
+        self.variables.load()
+    }
+
+    /// Its devices now.
+    #[must_use]
+    pub fn table(&self) -> Guard<Arc<Table>> {
+        self.table.load()
+    }
+
+    /// Its bell: rings when the list or a health changes.
+    #[must_use]
+    pub const fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    /// Whether it is no longer permitted and nothing of it is in use: its endpoint may end.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_variables(&self, variables: Variables) {
+        self.variables.store(Arc::new(variables));
+    }
+
+    pub(crate) fn set_table(&self, table: Table) {
+        self.table.store(Arc::new(table));
+    }
+
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+}

@@ -1,0 +1,46 @@
+//! The device nodes that the kernel offers below `/dev/vfio`.
+
+use super::{Device, Group, GroupId};
+use std::collections::BTreeSet;
+
+/// Folder of the VFIO group nodes, as a container sees it.
+const FOLDER: &str = "/dev/vfio";
+
+/// What exists below `/dev/vfio`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DevNodes {
+    /// Whether `/dev/vfio/vfio`, the container node, exists.
+    pub container: bool,
+    /// The groups with a node `/dev/vfio/N`.
+    pub groups: BTreeSet<GroupId>,
+    /// The groups with a node `/dev/vfio/noiommu-N`.
+    pub noiommu: BTreeSet<GroupId>,
+    /// The names below `/dev/vfio/devices`.
+    pub cdevs: BTreeSet<String>,
+}
+
+impl DevNodes {
+    /// The path of the node through which `device` of `group` is opened. A PCI device without an IOMMU has another
+    /// node name (kernel: `drivers/vfio/group.c`, `vfio_group_alloc`); an mdev never has.
+    #[must_use]
+    pub fn group_path(device: &Device, group: &Group) -> String {
+        if group.noiommu && !device.id.is_mdev() {
+            format!("{FOLDER}/noiommu-{}", group.id)
+        } else {
+            format!("{FOLDER}/{}", group.id)
+        }
+    }
+
+    /// Whether the node at [`Self::group_path`] exists.
+    #[must_use]
+    pub fn has_group(&self, device: &Device, group: &Group) -> bool {
+        let nodes = if group.noiommu && !device.id.is_mdev() { &self.noiommu } else { &self.groups };
+        nodes.contains(&group.id)
+    }
+
+    /// The paths of those character devices of `device` that exist. Kernels without IOMMUFD list names in `vfio-dev/`
+    /// and offer no node.
+    pub fn cdev_paths<'a>(&'a self, device: &'a Device) -> impl Iterator<Item = String> + 'a {
+        device.cdevs.iter().filter(|name| self.cdevs.contains(*name)).map(|name| format!("{FOLDER}/devices/{name}"))
+    }
+}

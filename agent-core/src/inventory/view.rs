@@ -1,0 +1,26 @@
+//! What the inventory shows to people and scripts.
+
+use super::Inventory;
+use crate::{allocator::Slot, ownership::Claim, permit::ResourceName};
+use std::sync::Arc;
+
+/// One listed device with its claim.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// The resource it is listed under.
+    pub resource: &'a ResourceName,
+    /// The device.
+    pub slot: &'a Arc<Slot>,
+    /// Its claim under that resource.
+    pub claim: Option<&'a Claim>,
+}
+
+impl Inventory {
+    /// All listed devices, by resource and id.
+    pub fn listed(&self) -> impl Iterator<Item = View<'_>> {
+        let ledger = self.ledger();
+        self.listings.iter().flat_map(move |(resource, listing)| {
+            listing.slots().map(move |slot| View { resource, slot, claim: ledger.claim(resource.as_str(), slot.id()) })
+        })
+    }
+}
