@@ -6,13 +6,13 @@ use super::{
     folder::{Folder, Scratch},
     host_root::HostRoot,
     iommu, mdev,
-    nodes::{DevNodes, read_nodes},
+    nodes::read_nodes,
     pci,
     target::read_from,
 };
 use rustix::io::Errno;
 use std::thread;
-use vfiod_core::device::{Device, DeviceId, Group, GroupId, Member};
+use vfiod_core::device::{DevNodes, Device, DeviceId, Group, GroupId, Member};
 
 /// What one scan found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,1 +1,25 @@
 //! The device plugin: one kubelet endpoint per resource.
+//!
+//! ```text
+//! Supervisor ─ one Endpoint a resource ─┬─ registration: says to the kubelet where the socket is
+//!                                       └─ server: ListAndWatch, Allocate, GetPreferredAllocation, PreStartContainer
+//! ```
+//!
+//! Nothing here reads the host. Lists and verdicts come from `vfiod_core::allocator`, the fence asks the reactor.
+
+mod allocate;
+mod desk;
+mod endpoint;
+mod kubelet;
+mod list_and_watch;
+mod pace;
+mod pre_start;
+mod registration;
+mod server;
+mod socket;
+mod supervisor;
+
+pub use desk::{Clock, Desk, FenceAnswer, FenceQuery};
+pub use kubelet::{KubeletFolder, KubeletSocket};
+pub use socket::remove_stale_sockets;
+pub use supervisor::Supervisor;

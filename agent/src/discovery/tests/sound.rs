@@ -135,8 +135,8 @@ fn nodes_are_known_by_their_names() {
         .file("dev/vfio/noiommu-5", "")
         .file("dev/vfio/devices/vfio0", "");
     let nodes = read_nodes(&tree.root).unwrap();
-    assert!(nodes.container && nodes.has_group(3) && nodes.has_group(12) && nodes.has_noiommu(5));
-    assert!(nodes.has_cdev("vfio0") && !nodes.has_cdev("vfio1") && !nodes.has_group(5));
+    assert!(nodes.container && nodes.groups.contains(&3) && nodes.groups.contains(&12) && nodes.noiommu.contains(&5));
+    assert!(nodes.cdevs.contains("vfio0") && !nodes.cdevs.contains("vfio1") && !nodes.groups.contains(&5));
 }
 
 #[test]

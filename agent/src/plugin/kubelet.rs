@@ -1,0 +1,53 @@
+//! Where the kubelet is: its plugin folder, and which kubelet listens there.
+
+use std::{
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+use vfiod_proto::KUBELET_SOCKET;
+
+/// The kubelet's folder for device plugins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KubeletFolder(PathBuf);
+
+/// What can be seen of the kubelet's registration socket.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KubeletSocket {
+    /// The identity of the socket file; `None` while there is none. A restarted kubelet makes another one.
+    pub identity: Option<(u64, i64, i64)>,
+    /// Grows whenever something was removed from the folder: each endpoint then looks whether its socket is still there.
+    pub removals: u64,
+}
+
+impl KubeletFolder {
+    /// The folder `device-plugins` below the kubelet's own.
+    #[must_use]
+    pub fn below(kubelet_dir: &Path) -> Self {
+        Self(kubelet_dir.join("device-plugins"))
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The kubelet's registration socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.0.join(KUBELET_SOCKET)
+    }
+
+    /// The identity of the registration socket: inode and time of birth (a new inode may get an old number).
+    ///
+    /// # Errors
+    /// When the folder cannot be read; a missing socket is `None`.
+    pub fn identity(&self) -> io::Result<Option<(u64, i64, i64)>> {
+        match std::fs::symlink_metadata(self.socket()) {
+            Ok(meta) => Ok(Some((meta.ino(), meta.mtime(), meta.mtime_nsec()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

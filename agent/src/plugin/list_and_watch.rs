@@ -1,0 +1,111 @@
+//! `ListAndWatch`: the list of a resource, sent whole whenever it changes.
+
+use super::{desk::Clock, pace::Pace};
+use futures_util::{Stream, stream};
+use std::{future::Future, sync::Arc};
+use tokio::sync::{Notify, watch};
+use tonic::Status;
+use vfiod_core::{allocator::Resource, health::Health};
+use vfiod_proto::{
+    HEALTHY, UNHEALTHY,
+    deviceplugin::{Device, ListAndWatchResponse, NumaNode, TopologyInfo},
+};
+
+/// One open stream.
+struct Watch {
+    resource: Arc<Resource>,
+    rung: Arc<Notify>,
+    clock: Clock,
+    pace: Pace,
+    stop: watch::Receiver<bool>,
+    sent: Option<ListAndWatchResponse>,
+    last: bool,
+    _open: OpenStream,
+}
+
+/// Tells when the stream is gone.
+pub(super) struct OpenStream {
+    ended: Arc<Notify>,
+}
+
+impl OpenStream {
+    pub(super) const fn new(ended: Arc<Notify>) -> Self {
+        Self { ended }
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.ended.notify_one();
+    }
+}
+
+/// The stream of one `ListAndWatch` call: the list as it is, then every change, until `stop`.
+///
+/// A resource that has ended sends one last, empty list: it truly has no device any more. An agent that stops sends
+/// nothing: the kubelet would zero the capacity at once, while a closed stream leaves it for five minutes.
+pub(super) fn stream(
+    resource: Arc<Resource>,
+    rung: Arc<Notify>,
+    clock: Clock,
+    stop: watch::Receiver<bool>,
+    open: OpenStream,
+) -> impl Stream<Item = Result<ListAndWatchResponse, Status>> + Send + 'static {
+    let pace = Pace::new(clock.now());
+    let watch = Watch { resource, rung, clock, pace, stop, sent: None, last: false, _open: open };
+    stream::unfold(watch, |mut watch| async move { watch.next().await.map(|list| (Ok(list), watch)) })
+}
+
+impl Watch {
+    async fn next(&mut self) -> Option<ListAndWatchResponse> {
+        let rung = Arc::clone(&self.rung);
+        loop {
+            if self.last || *self.stop.borrow_and_update() {
+                return None;
+            }
+            let ring = rung.notified();
+            tokio::pin!(ring);
+            ring.as_mut().enable(); // before looking, so that no ring is missed
+            let due = self.pace.next(self.clock.now());
+            if due > self.clock.now() {
+                // A storm: what changes meanwhile is folded into the next list.
+                self.unless_stopped(tokio::time::sleep_until(self.clock.instant(due).into())).await?;
+                continue;
+            }
+            self.last = self.resource.is_retired();
+            let list = list(&self.resource);
+            if self.sent.as_ref() != Some(&list) {
+                self.pace.sent(self.clock.now());
+                self.sent = Some(list.clone());
+                return Some(list);
+            }
+            self.unless_stopped(ring).await?;
+        }
+    }
+
+    /// `None` when the agent stops first.
+    async fn unless_stopped(&mut self, what: impl Future<Output = ()>) -> Option<()> {
+        tokio::select! {
+            () = what => Some(()),
+            _ = self.stop.wait_for(|stop| *stop) => None,
+        }
+    }
+}
+
+/// The list as it is now.
+fn list(resource: &Resource) -> ListAndWatchResponse {
+    let table = resource.table();
+    let devices = table.slots().iter().map(|slot| Device {
+        id: slot.text().to_owned(),
+        health: if slot.is_healthy() { HEALTHY } else { UNHEALTHY }.to_owned(),
+        topology: slot.numa().map(|node| TopologyInfo { nodes: vec![NumaNode { id: node.into() }] }),
+    });
+    ListAndWatchResponse { devices: devices.collect() }
+}
+
+/// How many devices of `resource` are healthy, and how many there are.
+pub(super) fn capacity(resource: &Resource) -> (usize, usize) {
+    let table = resource.table();
+    let healthy = table.slots().iter().filter(|slot| slot.verdict().health == Health::Healthy).count();
+    (healthy, table.slots().len())
+}

@@ -1,0 +1,71 @@
+//! Registration: telling the kubelet on which socket a resource is served.
+
+use super::server::OPTIONS;
+use hyper_util::rt::TokioIo;
+use std::{path::Path, time::Duration};
+use tokio::{net::UnixStream, time::timeout};
+use tonic::{Request, transport::Endpoint};
+use tower::service_fn;
+use vfiod_core::permit::ResourceName;
+use vfiod_proto::{
+    DEVICE_PLUGIN_VERSION,
+    deviceplugin::{RegisterRequest, registration_client::RegistrationClient},
+};
+
+/// The kubelet dials back for up to 10 s before it answers (kubelet: `pkg/kubelet/cm/devicemanager/plugin/v1beta1/client.go`).
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Why a resource could not be registered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RegisterError {
+    /// Nobody listens on the kubelet's socket.
+    #[error("no kubelet answers on {socket}: {reason}")]
+    NoKubelet { socket: String, reason: String },
+    /// The kubelet refused.
+    #[error("the kubelet refused the registration: {message}{}", hint(message))]
+    Refused { message: String },
+    /// The kubelet took too long.
+    #[error("the kubelet did not answer within {} s", PATIENCE.as_secs())]
+    Timeout,
+}
+
+/// Kubelets before kubernetes#112597 (1.26) dial with the socket's path as HTTP/2 authority.
+fn hint(message: &str) -> &'static str {
+    if message.contains("PROTOCOL_ERROR") {
+        " (this kubelet speaks HTTP/2 in a way that vfiod does not understand; kubelets from 1.26 on are known to work)"
+    } else {
+        ""
+    }
+}
+
+/// Registers `resource`, served on the socket file `endpoint` of the kubelet's folder.
+pub(super) async fn register(socket: &Path, endpoint: &str, resource: &ResourceName) -> Result<(), RegisterError> {
+    timeout(PATIENCE, call(socket, endpoint, resource)).await.unwrap_or(Err(RegisterError::Timeout))
+}
+
+async fn call(socket: &Path, endpoint: &str, resource: &ResourceName) -> Result<(), RegisterError> {
+    let path = socket.to_owned();
+    let connect = service_fn(move |_| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    let channel = Endpoint::from_static("http://localhost").connect_with_connector(connect).await.map_err(|error| {
+        RegisterError::NoKubelet { socket: socket.display().to_string(), reason: innermost(&error) }
+    })?;
+    let request = RegisterRequest {
+        version: DEVICE_PLUGIN_VERSION.to_owned(),
+        endpoint: endpoint.to_owned(),
+        resource_name: resource.as_str().to_owned(),
+        options: Some(OPTIONS),
+    };
+    RegistrationClient::new(channel)
+        .register(Request::new(request))
+        .await
+        .map(|_| ())
+        .map_err(|status| RegisterError::Refused { message: status.message().to_owned() })
+}
+
+/// tonic says "transport error"; its source knows which.
+fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
+}

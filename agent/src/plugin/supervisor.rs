@@ -1,0 +1,76 @@
+//! The supervisor: one endpoint task per resource, no more and no less.
+
+use super::{
+    desk::Desk,
+    endpoint::Endpoint,
+    kubelet::{KubeletFolder, KubeletSocket},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tracing::{error, info, warn};
+use vfiod_core::allocator::Resource;
+
+/// How long endpoints may take to finish their calls when the agent stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Starts an endpoint for every resource that the reactor opens; they end by themselves.
+#[derive(Debug)]
+pub struct Supervisor {
+    /// What endpoints share with the reactor.
+    pub desk: Desk,
+    /// The kubelet's folder.
+    pub folder: KubeletFolder,
+    /// The kubelet, as the reactor sees it.
+    pub kubelet: watch::Receiver<KubeletSocket>,
+    /// Resources that need an endpoint.
+    pub opened: mpsc::UnboundedReceiver<Arc<Resource>>,
+    /// Set when the agent stops.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Supervisor {
+    /// Runs until the agent stops, and until the endpoints have closed their streams.
+    pub async fn run(mut self) {
+        let mut endpoints = JoinSet::new();
+        loop {
+            let opened = tokio::select! {
+                opened = self.opened.recv() => opened,
+                Some(ended) = endpoints.join_next() => {
+                    if let Err(error) = ended {
+                        error!("an endpoint ended unexpectedly: {error}; the other resources are still served");
+                    }
+                    continue;
+                }
+                _ = self.stop.wait_for(|stop| *stop) => None,
+            };
+            match opened {
+                Some(resource) => self.start(resource, &mut endpoints),
+                None => break,
+            }
+        }
+        let all = async { while endpoints.join_next().await.is_some() {} };
+        if timeout(DRAIN, all).await.is_err() {
+            warn!("calls were still running after {} s and were cut off", DRAIN.as_secs());
+        }
+    }
+
+    fn start(&self, resource: Arc<Resource>, endpoints: &mut JoinSet<()>) {
+        info!(resource = %resource.name(), "serving");
+        let rung = Arc::new(Notify::new());
+        let waker = Arc::clone(&rung);
+        resource.bell().connect(move || waker.notify_waiters());
+        let endpoint = Endpoint {
+            resource,
+            desk: self.desk.clone(),
+            folder: self.folder.clone(),
+            kubelet: self.kubelet.clone(),
+            stop: self.stop.clone(),
+            rung,
+        };
+        endpoints.spawn(endpoint.run());
+    }
+}
