@@ -1,11 +1,15 @@
 //! PCI devices as an administrator handles them: through sysfs (`Documentation/ABI/testing/sysfs-bus-pci`).
 
+use super::wait;
 use anyhow::{Context, Result, bail};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const BUS: &str = "/sys/bus/pci";
+/// How long a plugged device may take until drivers may have it.
+const SETTLE: Duration = Duration::from_secs(10);
 
 /// A PCI function of the guest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,11 +76,16 @@ impl Pci {
         self.unbind()?;
         self.write("driver_override", driver)?;
         let probe = format!("{BUS}/drivers_probe");
-        fs::write(&probe, &self.bdf).with_context(|| format!("{driver} does not take {self}"))?;
-        match self.driver() {
-            Some(bound) if bound == driver => Ok(()),
-            other => bail!("{self} was offered to {driver} and has {other:?}"),
-        }
+        // A device that was just plugged is in sysfs a moment before the kernel lets drivers look at it
+        // (`pci_dev_assign_added` and `match_driver` in drivers/pci/bus.c).
+        wait::until(SETTLE, || {
+            fs::write(&probe, &self.bdf).with_context(|| format!("{driver} does not take {self}"))?;
+            match self.driver() {
+                Some(bound) if bound == driver => Ok(()),
+                other => bail!("{self} was offered to {driver} and has {other:?}"),
+            }
+        })
+        .map(drop)
     }
 
     /// Takes it from its driver, if it has one. Blocks while a VFIO device is open.

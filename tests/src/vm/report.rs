@@ -18,23 +18,12 @@ impl std::error::Error for Skip {}
 /// The count of checks so far.
 #[derive(Default)]
 pub struct Report {
-    only: String,
     ok: usize,
     failed: usize,
     skipped: usize,
 }
 
 impl Report {
-    /// A report of the checks whose sentence contains `only`.
-    pub fn new(only: String) -> Self {
-        Self { only, ..Self::default() }
-    }
-
-    /// Whether the check of this sentence is to be made.
-    pub fn wants(&self, sentence: &str) -> bool {
-        sentence.contains(&self.only)
-    }
-
     /// Reports the outcome of one check.
     pub fn add(&mut self, port: &mut Port, sentence: &str, outcome: Result<()>) -> Result<()> {
         match outcome {

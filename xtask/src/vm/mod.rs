@@ -54,7 +54,7 @@ pub struct Args {
     /// Profile that the programs for the guest are built with
     #[arg(long, value_enum, default_value_t = crate::workspace::Profile::Debug)]
     profile: crate::workspace::Profile,
-    /// Run only the checks whose sentence contains this
+    /// Run only the scenarios (files of tests/src/vm/checks) whose name contains this, and the first one
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Fetch the kernel again although one is cached

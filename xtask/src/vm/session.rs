@@ -1,8 +1,9 @@
 //! Following a guest: its lines are checks, its requests go to QEMU, its silence ends.
 //!
 //! On the second serial port the guest writes
-//! `ok   SENTENCE`, `FAIL SENTENCE: WHY` and `skip SENTENCE: WHY` for each check, `qmp JSON` to have QEMU do something
-//! (answered by one line: `done` or `error: WHY`), `note TEXT`, and `verdict ok=N failed=N skipped=N` at the end.
+//! `now  SENTENCE` when a check begins and `ok   SENTENCE`, `FAIL SENTENCE: WHY` or `skip SENTENCE: WHY` when it ends,
+//! `qmp JSON` to have QEMU do something (answered by one line: `done` or `error: WHY`), and
+//! `verdict ok=N failed=N skipped=N` at the end.
 //! `tests/src/vm/report.rs` and `tests/src/vm/host.rs` are the other end.
 
 use super::machine::Guest;
@@ -27,6 +28,8 @@ pub struct Report {
     pub skipped: Vec<String>,
     /// Why there is no verdict to trust, where there is none.
     pub broken: Option<String>,
+    /// The check that has begun.
+    now: String,
 }
 
 impl Report {
@@ -76,7 +79,8 @@ pub fn follow(mut guest: Guest, patience: Duration, console: &Path) -> Result<Re
     drop(lines);
     drop(reader.join());
     if let Some(why) = &report.broken {
-        println!("FAIL the guest comes to a verdict: {why}");
+        let during = if report.now.is_empty() { "before its first check" } else { &report.now };
+        println!("FAIL the guest comes to a verdict: {why} ({during})");
         eprintln!("vm: the end of {}:\n{}", console.display(), tail(console));
     }
     Ok(report)
@@ -95,6 +99,10 @@ fn take<'a>(report: &mut Report, line: &'a str) -> Next<'a> {
         "FAIL" => report.failed += 1,
         "skip" => report.skipped.push(rest.to_owned()),
         "qmp" => return Next::Ask(rest),
+        "now" => {
+            report.now = format!("during: {}", rest.trim_start());
+            return Next::Line;
+        }
         "verdict" => {
             let counted = report.counts();
             return Next::End((rest != counted).then(|| format!("it says {rest}, and its lines were {counted}")));

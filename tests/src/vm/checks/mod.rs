@@ -15,5 +15,11 @@ pub type Scenario = fn(&mut Guest) -> Result<()>;
 pub const ALL: &[(&str, Scenario)] =
     &[("vfio", vfio::run), ("groups", groups::run), ("hotplug", hotplug::run), ("mdev", mdev::run)];
 
+/// The scenarios whose name contains `only`, behind the first one, which binds the devices for all others.
+pub fn chosen(only: &str) -> impl Iterator<Item = &'static (&'static str, Scenario)> {
+    let (first, rest) = ALL.split_at(1);
+    first.iter().chain(rest.iter().filter(move |(name, _)| name.contains(only)))
+}
+
 /// The container device, which every VFIO user opens first.
 pub const CONTAINER: &str = "/dev/vfio/vfio";
