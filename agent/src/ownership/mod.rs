@@ -1,1 +1,9 @@
 //! The sources of ownership: the kubelet's checkpoint and its PodResources API.
+
+pub mod checkpoint;
+mod kubelet;
+mod pod_names;
+pub mod pod_resources;
+
+pub use kubelet::kubelet_up;
+pub use pod_names::{PodNames, pod_names};
