@@ -69,7 +69,10 @@ fn only(documents: &[Field]) -> Result<Field, Problem> {
             "give the KubeVirt CR, or vfiod's own configuration",
         )),
         [_, second, ..] => Err(second.problem(
-            format!("two objects permit devices: {}", found.iter().map(place).collect::<Vec<_>>().join(" and ")),
+            format!(
+                "more than one object permits devices: {}",
+                found.iter().map(place).collect::<Vec<_>>().join(" and ")
+            ),
             "keep one of them",
         )),
     }

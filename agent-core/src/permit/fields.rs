@@ -45,6 +45,10 @@ impl Field {
 
     /// A problem with this field as a whole.
     pub(super) fn problem(&self, what: impl Into<String>, remedy: impl Into<String>) -> Problem {
+        let mut what = what.into();
+        if self.path.is_empty() {
+            what.insert_str(0, "the document ");
+        }
         Problem::new(self.node.at, self.path.clone(), what, remedy)
     }
 
@@ -52,8 +56,8 @@ impl Field {
     pub(super) fn bad_value(&self, what: impl Into<String>, remedy: impl Into<String>) -> Problem {
         let problem = self.problem(what, remedy);
         match &self.node.value {
-            Value::Scalar { text, .. } => problem.with_value(text),
-            Value::List(_) | Value::Map(_) => problem,
+            Value::Scalar { text, .. } if !self.path.is_empty() => problem.with_value(text),
+            _ => problem,
         }
     }
 
@@ -81,15 +85,13 @@ impl Field {
     /// The text of this field.
     pub(super) fn text(&self) -> Result<&str, Problem> {
         match &self.node.value {
-            Value::Scalar { .. } if self.node.is_null() => {
-                Err(self.problem("has no value", "write a text here".to_owned()))
-            }
+            Value::Scalar { .. } if self.node.is_null() => Err(self.problem("has no value", "write a text here")),
             Value::Scalar { text, plain: true } if is_typed(text) => {
                 Err(self.bad_value("is a number or a boolean for YAML", format!("put it in quotes: \"{text}\"")))
             }
             Value::Scalar { text, .. } => Ok(text),
             Value::List(_) | Value::Map(_) => {
-                Err(self.problem(format!("is {}", self.node.noun()), "write a text here".to_owned()))
+                Err(self.problem(format!("is {}", self.node.noun()), "write a text here"))
             }
         }
     }
@@ -136,9 +138,11 @@ impl Unknown {
 fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     let key = key.to_lowercase();
     let distance = |candidate: &str| strsim::damerau_levenshtein(&key, &candidate.to_lowercase());
-    // A long key makes the comparison expensive, and is no typing mistake.
-    let near = known.iter().filter(|_| key.len() <= 64).map(|known| (distance(known), *known)).min()?;
-    (near.0 <= 2 + near.1.len() / 8).then_some(near.1)
+    let tolerance = |candidate: &str| 2 + candidate.len() / 8;
+    // The comparison is expensive: lengths that differ too much need none.
+    let like = known.iter().filter(|candidate| candidate.len().abs_diff(key.len()) <= tolerance(candidate));
+    let (distance, near) = like.map(|candidate| (distance(candidate), *candidate)).min()?;
+    (distance <= tolerance(near)).then_some(near)
 }
 
 fn boolean(text: &str) -> Option<bool> {

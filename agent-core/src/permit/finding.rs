@@ -59,10 +59,17 @@ impl Finding {
         self
     }
 
+    /// The finding without its place: `field: what; remedy`.
+    #[must_use]
+    pub fn message(&self) -> impl fmt::Display {
+        Message(self)
+    }
+
     /// The line of the document that this is about, and below it a caret under the place. Empty when the document has no
     /// such line. Control characters are shown as `·`; of a long line only the part around the place is shown.
     #[must_use]
     pub fn excerpt(&self, document: &str) -> String {
+        let document = document.strip_prefix('\u{feff}').unwrap_or(document);
         let Some(line) = document.lines().nth(self.at.line.saturating_sub(1)) else { return String::new() };
         let before = self.at.column.saturating_sub(1);
         let skipped = before.saturating_sub(EXCERPT_HALF);
@@ -79,16 +86,31 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: ", self.at.line, self.at.column)?;
-        if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
+        write!(f, "{}: {}", self.at, self.message())
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// A finding without its place.
+struct Message<'a>(&'a Finding);
+
+impl fmt::Display for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Finding { at: _, field, value, what, remedy } = self.0;
+        if !field.is_empty() {
+            write!(f, "{field}: ")?;
         }
-        if let Some(value) = &self.value {
+        if let Some(value) = value {
             write!(f, "{} ", Shown(value))?;
         }
-        f.write_str(&self.what)?;
-        if !self.remedy.is_empty() {
-            write!(f, "; {}", self.remedy)?;
+        f.write_str(what)?;
+        if !remedy.is_empty() {
+            write!(f, "; {remedy}")?;
         }
         Ok(())
     }

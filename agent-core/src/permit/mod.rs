@@ -26,12 +26,13 @@ mod yaml;
 
 pub use finding::{Finding, Notice, Position, Problem};
 pub use name::{ParseResourceNameError, ResourceName};
-pub use reload::{Parsed, parse};
+pub use reload::{Parsed, decode, parse};
 pub use resource::{Origin, Resource};
 pub use selector::normal_mdev_name;
 pub use serve::{ParseServeModeError, ServeMode, Serving};
 pub use settings::{RELEASE_WAIT_MAX, Settings};
 pub use table::{Diff, Idle, Permit};
+pub use yaml::DOCUMENT_MAX;
 
 #[cfg(test)]
 mod tests;

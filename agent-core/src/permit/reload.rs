@@ -41,6 +41,20 @@ struct Rule {
     kubevirt: bool,
 }
 
+/// The text of a file.
+///
+/// # Errors
+///
+/// It is not UTF-8.
+pub fn decode(bytes: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let good = bytes.get(..error.valid_up_to()).map(String::from_utf8_lossy).unwrap_or_default();
+        let line = good.matches('\n').count() + 1;
+        let column = good.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        Problem::new(Position { line, column }, "", "the document is not UTF-8 text", "save it as UTF-8")
+    })
+}
+
 /// Reads a document: the snippet of KubeVirt's user guide, a bare `permittedHostDevices`, a KubeVirt CR (alone, in a list or
 /// among other documents), or vfiod's own configuration; YAML or JSON.
 ///
@@ -174,8 +188,7 @@ fn idle_aliases(resource: &Resource) -> Vec<Notice> {
 }
 
 fn keeps(resource: &Resource) -> Notice {
-    let pci = resource.pci.iter().map(ToString::to_string);
-    let selectors: Vec<_> = pci.chain(resource.mdev.iter().cloned()).collect();
+    let selectors: Vec<_> = resource.origins.iter().map(|origin| origin.selector().to_string()).collect();
     let what = format!("{} keeps its last good definition ({})", resource.name, selectors.join(", "));
     Notice::new(Position::START, "permittedHostDevices", what, "correct the entries that are reported as bad")
 }

@@ -5,7 +5,7 @@ use crate::{
     device::PciId,
     variables::{Carried, variables},
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 /// A permitted resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,14 @@ pub struct Origin {
     /// Its path, such as `permittedHostDevices.pciHostDevices[1]`.
     pub field: String,
     pub(super) selector: Selector,
+}
+
+impl Origin {
+    /// What it selects, with the kind: `PCI 10de:1eb8`, `mdev GRID_T4-1Q`.
+    #[must_use]
+    pub fn selector(&self) -> impl fmt::Display {
+        &self.selector
+    }
 }
 
 impl Resource {

@@ -24,8 +24,8 @@ pub fn normal_mdev_name(name: &str) -> Cow<'_, str> {
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pci(id) => id.fmt(f),
-            Self::Mdev(name) => name.fmt(f),
+            Self::Pci(id) => write!(f, "PCI {id}"),
+            Self::Mdev(name) => write!(f, "mdev {name}"),
         }
     }
 }

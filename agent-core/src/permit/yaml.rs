@@ -12,8 +12,8 @@ use std::{
     rc::Rc,
 };
 
-/// The longest text that is read: Kubernetes keeps no object longer than 1.5 MiB.
-const TEXT_MAX: usize = 4 << 20;
+/// The longest document that is read, in bytes. Kubernetes keeps no object longer than 1.5 MiB.
+pub const DOCUMENT_MAX: usize = 4 << 20;
 /// The deepest nesting that is read.
 const DEPTH_MAX: usize = 64;
 
@@ -77,12 +77,13 @@ impl Node {
 
 /// Reads all documents of a text.
 pub(super) fn read(text: &str) -> Result<Vec<Rc<Node>>, Problem> {
-    if text.len() > TEXT_MAX {
+    if text.len() > DOCUMENT_MAX {
+        let what = format!("the document is longer than {DOCUMENT_MAX} bytes");
         return Err(Problem::new(
             Position::START,
             "",
-            format!("the document is {} bytes long", text.len()),
-            format!("write at most {TEXT_MAX} bytes"),
+            what,
+            "give the KubeVirt CR alone, or vfiod's own configuration",
         ));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -102,9 +103,15 @@ fn place(marker: &Marker) -> Position {
 }
 
 fn syntax(text: &str, at: Position, info: &str) -> Problem {
-    let line = text.lines().nth(at.line - 1).unwrap_or_default();
-    let tab = line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
-    let remedy = if tab { "indent with spaces: YAML takes no tabs there" } else { "correct the YAML or JSON there" };
+    let line = text.lines().nth(at.line - 1);
+    let tab = line.unwrap_or_default().chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
+    let remedy = if tab {
+        "indent with spaces: YAML takes no tabs there"
+    } else if line.is_none() {
+        "the document ends too early: close what is still open"
+    } else {
+        "correct the YAML or JSON there"
+    };
     Problem::new(at, "", format!("syntax error: {info}"), remedy)
 }
 

@@ -1,6 +1,7 @@
 //! Behaviour of whole documents.
 
 mod documents;
+mod hostile;
 
 use super::*;
 use crate::device::{Bdf, Binding, Device, Kind};
