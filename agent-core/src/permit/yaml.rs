@@ -103,6 +103,9 @@ fn place(marker: &Marker) -> Position {
 }
 
 fn syntax(text: &str, at: Position, info: &str) -> Problem {
+    if info.contains("recursion limit") {
+        return too_deep(at); // the scanner has a limit of its own for brackets, and looks ahead
+    }
     let line = text.lines().nth(at.line - 1);
     let tab = line.unwrap_or_default().chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
     let remedy = if tab {

@@ -1,7 +1,13 @@
 //! Behaviour of whole documents.
 
+mod conflicts;
 mod documents;
+mod entries;
+mod generated;
 mod hostile;
+mod reloads;
+mod serving;
+mod settings;
 
 use super::*;
 use crate::device::{Bdf, Binding, Device, Kind};
@@ -38,6 +44,10 @@ fn device(kind: Kind) -> Device {
     }
 }
 
+fn read(text: &str) -> Parsed {
+    parse(text, ServeMode::Auto).unwrap_or_else(|problem| panic!("{problem}\n{text}"))
+}
+
 /// A document that must be accepted without a problem.
 fn good(text: &str) -> Parsed {
     let parsed = read(text);
@@ -45,8 +55,21 @@ fn good(text: &str) -> Parsed {
     parsed
 }
 
-fn read(text: &str) -> Parsed {
-    parse(text, ServeMode::Auto).unwrap_or_else(|problem| panic!("{problem}\n{text}"))
+/// The problem that rejects a document as a whole.
+fn rejected(text: &str) -> String {
+    match parse(text, ServeMode::Auto) {
+        Err(problem) => problem.to_string(),
+        Ok(parsed) => panic!("accepted, with {:?}:\n{}", parsed.problems, text.get(..500).unwrap_or(text)),
+    }
+}
+
+/// All problems of a document that is not rejected as a whole.
+fn problems(text: &str) -> Vec<String> {
+    read(text).problems.iter().map(ToString::to_string).collect()
+}
+
+fn notices(text: &str) -> Vec<String> {
+    good(text).notices.iter().map(ToString::to_string).collect()
 }
 
 /// The names of all resources.
@@ -56,4 +79,25 @@ fn names(permit: &Permit) -> Vec<&str> {
 
 fn resource_of(permit: &Permit, device: &Device) -> Option<String> {
     permit.resource_of(device).map(|resource| resource.name.to_string())
+}
+
+/// vfiod's own configuration with these entries, in flow style: `selector resource` or `selector resource fields`. A
+/// selector with a colon is a PCI one.
+fn own(entries: &[&str]) -> String {
+    let line = |entry: &&str| {
+        let mut parts = entry.splitn(3, ' ');
+        let (selector, resource) = (parts.next().unwrap(), parts.next().unwrap());
+        let field = if selector.contains(':') { "pciVendorSelector" } else { "mdevNameSelector" };
+        let more = parts.next().map(|more| format!(", {more}")).unwrap_or_default();
+        format!("  - {{{field}: '{selector}', resourceName: '{resource}'{more}}}\n")
+    };
+    let (pci, mdev): (Vec<_>, Vec<_>) =
+        entries.iter().partition(|entry| entry.split(' ').next().unwrap().contains(':'));
+    let list = |name: &str, entries: Vec<&&str>| {
+        if entries.is_empty() {
+            return String::new();
+        }
+        format!("  {name}:\n{}", entries.into_iter().map(line).collect::<String>())
+    };
+    format!("permittedHostDevices:\n{}{}", list("pciHostDevices", pci), list("mediatedDevices", mdev))
 }
