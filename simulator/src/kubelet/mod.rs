@@ -1,1 +1,47 @@
 //! A kubelet: its device manager, as far as a plugin can see it.
+//!
+//! ```text
+//! kubelet.sock ──> registration ──> client (dial back, options, ListAndWatch) ──> devices ──> checkpoint
+//! admit(pod)   ──> admission ──> choice (re-use, preferred allocation) ──> Allocate ──> pod_devices ──> checkpoint
+//! pod-resources/kubelet.sock <── pod_resources <── pods, pod_devices
+//! ```
+//!
+//! A [`Kubelet`] runs on its own thread and its own tokio runtime, so that killing it closes every connection and
+//! drops every call at once, as the end of a process does. What the API server knows (pods) and what the observer
+//! recorded (registrations, messages) survives a restart; what the kubelet keeps in memory does not.
+//!
+//! Each rule names the file and function of Kubernetes that it mirrors; where no folder is given, the file is in
+//! `pkg/kubelet/cm/devicemanager`.
+
+mod admission;
+mod builder;
+mod checkpoint;
+mod choice;
+mod client;
+mod devices;
+mod folders;
+mod observe;
+mod pod_devices;
+mod pod_resources;
+mod pods;
+mod process;
+mod raw;
+mod registration;
+mod resource_name;
+mod start_container;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use admission::AdmissionError;
+pub use builder::{KubeletBuilder, KubeletVersion, Sources};
+pub use checkpoint::{Checkpoint, PodDevicesEntry};
+pub use devices::{Device, Health};
+pub use observe::NotReached;
+pub use pod_devices::RunOptions;
+pub use pods::{AdmittedContainer, AdmittedPod, ContainerSpec, Phase, PodSpec};
+pub use process::{Kubelet, StartError};
+pub use raw::Plugin;
+pub use resource_name::is_extended_resource_name;
+pub use start_container::ContainerError;
+pub use state::{Listing, Registration, State};

@@ -1,0 +1,41 @@
+//! Dialling a plugin back.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::time::Instant;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
+
+/// The pause of grpc-go between two attempts (`google.golang.org/grpc/backoff`, `DefaultConfig.BaseDelay`).
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Connects to a plugin's socket as the kubelet does: it tries until `timeout` is over, and gives `localhost` as the
+/// authority (plugin/v1beta1/client.go, `dial`; kubernetes#112597). The channel never reconnects.
+pub(in crate::kubelet) async fn dial(socket: &Path, timeout: Duration) -> Result<Channel, Status> {
+    let deadline = Instant::now() + timeout;
+    let stream = loop {
+        let error = match UnixStream::connect(socket).await {
+            Ok(stream) => break stream,
+            Err(error) => error,
+        };
+        tokio::time::sleep_until(deadline.min(Instant::now() + PAUSE)).await;
+        if Instant::now() >= deadline {
+            let socket = socket.display();
+            return Err(Status::unknown(format!(
+                "failed to dial device plugin at {socket}: context deadline exceeded; the last attempt: {error}"
+            )));
+        }
+    };
+    let mut stream = Some(TokioIo::new(stream));
+    let connector = service_fn(move |_| {
+        let stream = stream.take();
+        async move { stream.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the plugin closed the connection")) }
+    });
+    let connected = Endpoint::from_static("http://localhost").connect_with_connector(connector).await;
+    connected.map_err(|error| Status::unknown(format!("failed to dial device plugin: {error}")))
+}

@@ -1,0 +1,47 @@
+//! The simulated kubelet against a small plugin: each test says one thing that a plugin can rely on.
+
+mod admission;
+mod checkpoint;
+mod life;
+mod plugin;
+mod pod_resources;
+mod registration;
+mod streams;
+
+use std::time::Duration;
+
+use super::{Kubelet, KubeletBuilder};
+use plugin::TestPlugin;
+
+const QAT: &str = "intel.com/qat";
+/// Far more than anything here takes; a test that waits this long has failed.
+const SOON: Duration = Duration::from_secs(10);
+
+struct Setup {
+    kubelet: Kubelet,
+    plugin: TestPlugin,
+    // Last: the folder goes when everything else is gone.
+    _folder: tempfile::TempDir,
+}
+
+/// A kubelet in a fresh folder.
+async fn kubelet(with: impl FnOnce(KubeletBuilder) -> KubeletBuilder) -> (Kubelet, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let kubelet = with(Kubelet::builder(folder.path())).start().await.unwrap();
+    (kubelet, folder)
+}
+
+/// A kubelet and a registered plugin that lists `ids`, all healthy and without topology.
+async fn setup(ids: &[&str], with: impl FnOnce(KubeletBuilder) -> KubeletBuilder) -> Setup {
+    let (kubelet, folder) = kubelet(with).await;
+    let plugin = TestPlugin::serve(&kubelet.plugin_dir().join("qat.sock"));
+    plugin.list(ids);
+    plugin.register(&kubelet, QAT).await.unwrap();
+    listed(&kubelet, ids.len()).await;
+    Setup { kubelet, plugin, _folder: folder }
+}
+
+async fn listed(kubelet: &Kubelet, count: usize) {
+    let what = format!("{count} devices of {QAT} allocatable");
+    kubelet.wait_for(&what, SOON, |state| state.allocatable(QAT) == count && state.is_connected(QAT)).await.unwrap();
+}
