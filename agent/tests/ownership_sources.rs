@@ -189,11 +189,11 @@ fn an_error_of_the_kubelet_and_a_broken_checkpoint_are_told_in_words() {
 #[test]
 fn an_answer_beyond_the_usual_four_mebibytes_is_read() {
     on_a_host(async |host, sources| {
-        let ids =
-            (0..200_000_u32).map(|n| format!("{:04x}:{:02x}:{:02x}.{}", n >> 16, n >> 8 & 255, n >> 3 & 31, n & 7));
-        let vendors = (0..3).map(|n| devices(&format!("a.com/{n}"), ids.clone()));
-        serve(host, Kubelet(Ok(vendors.collect())));
-        let reading = read(sources).await;
-        assert_eq!(owners(&reading.pod_resources).len(), 600_000);
+        // Few long words rather than many short ones: the limit is in bytes, and this one thread serves and reads.
+        let long = |number: u32| format!("a.com/{number}{}", "x".repeat(1 << 20));
+        let many = (0..5).map(|number| devices(&long(number), [format!("0000:3b:00.{number}")]));
+        serve(host, Kubelet(Ok(many.collect())));
+        let Source::Read(listed) = read(sources).await.pod_resources else { panic!("unread") };
+        assert_eq!(listed.len(), 5);
     });
 }
