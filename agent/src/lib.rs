@@ -3,8 +3,8 @@
 pub mod cli;
 pub mod config;
 pub mod discovery;
-pub mod inventory;
 pub mod monitor;
 pub mod ownership;
 pub mod plugin;
 pub mod reactor;
+pub mod telemetry;

@@ -1,6 +1,6 @@
 //! IOMMU groups: the smallest set of devices that can be handed out safely.
 
-use super::driver::is_vfio_driver;
+use super::{Device, driver::is_vfio_driver};
 
 /// The number of an IOMMU group, as in `/sys/kernel/iommu_groups/N`.
 pub type GroupId = u32;
@@ -38,6 +38,17 @@ pub struct Obstacle {
     pub member: String,
     /// The driver that holds it on the host.
     pub driver: String,
+}
+
+impl From<&Device> for Member {
+    fn from(device: &Device) -> Self {
+        Self {
+            name: device.id.to_string(),
+            driver: device.binding.driver().map(ToOwned::to_owned),
+            vfio: device.binding.is_vfio(),
+            bridge: device.is_bridge(),
+        }
+    }
 }
 
 impl Member {

@@ -13,5 +13,5 @@ pub use driver::is_vfio_driver;
 pub use facts::{Binding, Device, Kind};
 pub use group::{Group, GroupId, Member, Obstacle};
 pub use id::{DeviceId, ParseDeviceIdError};
-pub use nodes::DevNodes;
+pub use nodes::{DevNodes, Node};
 pub use pci_id::{ParsePciIdError, PciId};

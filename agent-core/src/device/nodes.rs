@@ -19,6 +19,33 @@ pub struct DevNodes {
     pub cdevs: BTreeSet<String>,
 }
 
+/// One node below `/dev/vfio`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    /// `vfio`.
+    Container,
+    /// `N`.
+    Group(GroupId),
+    /// `noiommu-N`.
+    NoIommu(GroupId),
+    /// `devices/<name>`.
+    Cdev(String),
+}
+
+impl Node {
+    /// The node of this name in `/dev/vfio` itself; `None` for other names.
+    #[must_use]
+    pub fn in_folder(name: &str) -> Option<Self> {
+        if name == "vfio" {
+            return Some(Self::Container);
+        }
+        match name.strip_prefix("noiommu-") {
+            Some(group) => group.parse().ok().map(Self::NoIommu),
+            None => name.parse().ok().map(Self::Group),
+        }
+    }
+}
+
 impl DevNodes {
     /// The path of the node through which `device` of `group` is opened. A PCI device without an IOMMU has another
     /// node name (kernel: `drivers/vfio/group.c`, `vfio_group_alloc`); an mdev never has.

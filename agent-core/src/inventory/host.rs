@@ -1,6 +1,6 @@
 //! What the host has: devices, groups and nodes as last read.
 
-use crate::device::{DevNodes, Device, DeviceId, Group, GroupId};
+use crate::device::{DevNodes, Device, DeviceId, Group, GroupId, Member, Node};
 use std::collections::{BTreeSet, HashMap};
 
 /// The facts that discovery reported last.
@@ -126,9 +126,17 @@ impl Host {
         touched
     }
 
+    /// A group that only the links of its devices show.
+    fn linked(&self, id: GroupId) -> Option<Group> {
+        let mut members: Vec<Member> =
+            self.devices.values().filter(|device| device.group == Some(id)).map(Member::from).collect();
+        members.sort_by(|a, b| a.name.cmp(&b.name));
+        (!members.is_empty()).then_some(Group { id, noiommu: false, members })
+    }
+
     /// Takes the members of one group; returns all old and new ones when they changed.
     pub(super) fn set_group(&mut self, id: GroupId, group: Option<Group>) -> BTreeSet<DeviceId> {
-        let members = group.map(|group| {
+        let members = group.or_else(|| self.linked(id)).map(|group| {
             let ids = group.members.iter().filter_map(|member| member.name.parse().ok()).collect();
             Members { group, ids }
         });
@@ -142,6 +150,24 @@ impl Host {
         };
         touched.extend(self.members_of(id));
         touched
+    }
+
+    /// Takes the appearance or the loss of one node below `/dev/vfio`; returns the devices that it belongs to.
+    pub(super) fn set_node(&mut self, node: &Node, exists: bool) -> BTreeSet<DeviceId> {
+        let nodes = &mut self.nodes;
+        let (changed, group) = match node {
+            Node::Container => (std::mem::replace(&mut nodes.container, exists) != exists, None),
+            Node::Group(id) => (toggle(&mut nodes.groups, id, exists), Some(*id)),
+            Node::NoIommu(id) => (toggle(&mut nodes.noiommu, id, exists), Some(*id)),
+            Node::Cdev(name) => (toggle(&mut nodes.cdevs, name, exists), None),
+        };
+        match (changed, group, node) {
+            (true, Some(group), _) => self.members_of(group).iter().copied().collect(),
+            (true, None, Node::Cdev(name)) => {
+                self.devices.values().filter(|device| device.cdevs.contains(name)).map(|device| device.id).collect()
+            }
+            _ => BTreeSet::new(),
+        }
     }
 
     /// Takes the nodes; returns the devices whose nodes came or went.
@@ -160,4 +186,9 @@ impl Host {
         }
         touched
     }
+}
+
+/// Puts `item` into the set or takes it out; returns whether that changed the set.
+fn toggle<T: Ord + Clone>(set: &mut BTreeSet<T>, item: &T, present: bool) -> bool {
+    if present { set.insert(item.clone()) } else { set.remove(item) }
 }

@@ -40,6 +40,10 @@ impl Listing {
         self.entries.keys().copied()
     }
 
+    pub(super) fn slot(&self, id: DeviceId) -> Option<&Arc<Slot>> {
+        self.entries.get(&id).map(|entry| &entry.slot)
+    }
+
     pub(super) fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
         self.entries.values().map(|entry| &entry.slot)
     }

@@ -16,7 +16,7 @@ pub use view::View;
 
 use crate::{
     allocator::{Answered, ClaimState, GroupWord, Resource, Variables},
-    device::{DevNodes, Device, DeviceId, Group, GroupId},
+    device::{DevNodes, Device, DeviceId, Group, GroupId, Node},
     ownership::{Fence, Ledger, Moment, PENDING_GRACE, Reading, fence},
     permit::{Permit, ResourceName},
 };
@@ -69,10 +69,18 @@ impl Inventory {
     }
 
     /// Takes a whole scan. What it could not read keeps its last state.
-    pub fn scanned(&mut self, devices: Vec<Device>, groups: Vec<Group>, nodes: DevNodes, complete: &Completeness) {
+    pub fn scanned(
+        &mut self,
+        devices: Vec<Device>,
+        groups: Vec<Group>,
+        nodes: Option<DevNodes>,
+        complete: &Completeness,
+    ) {
         let changed = self.host.replace(devices, groups, complete);
         self.mark(changed);
-        self.nodes_read(nodes);
+        if let Some(nodes) = nodes {
+            self.nodes_read(nodes);
+        }
     }
 
     /// Takes what sysfs says of one device now; `None` when it is gone.
@@ -90,6 +98,12 @@ impl Inventory {
     /// Takes the nodes below `/dev/vfio`.
     pub fn nodes_read(&mut self, nodes: DevNodes) {
         let changed = self.host.set_nodes(nodes);
+        self.dirty.extend(changed);
+    }
+
+    /// Takes the appearance or the loss of one node below `/dev/vfio`.
+    pub fn node_changed(&mut self, node: &Node, exists: bool) {
+        let changed = self.host.set_node(node, exists);
         self.dirty.extend(changed);
     }
 

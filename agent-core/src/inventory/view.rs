@@ -1,7 +1,7 @@
 //! What the inventory shows to people and scripts.
 
 use super::Inventory;
-use crate::{allocator::Slot, ownership::Claim, permit::ResourceName};
+use crate::{allocator::Slot, device::DeviceId, ownership::Claim, permit::ResourceName};
 use std::sync::Arc;
 
 /// One listed device with its claim.
@@ -22,5 +22,11 @@ impl Inventory {
         self.listings.iter().flat_map(move |(resource, listing)| {
             listing.slots().map(move |slot| View { resource, slot, claim: ledger.claim(resource.as_str(), slot.id()) })
         })
+    }
+
+    /// A listed device.
+    #[must_use]
+    pub fn slot(&self, resource: &ResourceName, device: DeviceId) -> Option<&Arc<Slot>> {
+        self.listings.get(resource)?.slot(device)
     }
 }

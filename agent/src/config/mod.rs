@@ -1,3 +1,6 @@
 //! The configuration file: reading it, and following its changes.
 
 pub mod follow;
+mod load;
+
+pub use load::{Config, ConfigError};

@@ -11,7 +11,7 @@ use super::{
     target::read_from,
 };
 use rustix::io::Errno;
-use vfiod_core::device::{Device, DeviceId, Group, GroupId, Member, is_vfio_driver};
+use vfiod_core::device::{DeviceId, Group, GroupId, Member, is_vfio_driver};
 
 /// Where the host lists its IOMMU groups; missing on a host without an IOMMU.
 pub(super) const LIST: &str = "/sys/kernel/iommu_groups";
@@ -20,21 +20,10 @@ pub(super) const LIST: &str = "/sys/kernel/iommu_groups";
 /// to hand out a device whose neighbour is unknown would be a guess.
 pub const UNREADABLE: &str = "a driver that cannot be read";
 
-/// What a device is to its group.
-#[must_use]
-pub fn member(device: &Device) -> Member {
-    Member {
-        name: device.id.to_string(),
-        driver: device.binding.driver().map(ToOwned::to_owned),
-        vfio: device.binding.is_vfio(),
-        bridge: device.is_bridge(),
-    }
-}
-
 /// Reads one group with the present state of each member; `None` where the host has no such group.
 ///
-/// Costs one read of each member. Where only one member of a large group has changed, [`member`] of that device is
-/// cheaper.
+/// Costs one read of each member. Where only one member of a large group has changed, `Member::from` that device
+/// is cheaper.
 ///
 /// # Errors
 /// The group's list of members cannot be read: what was known before is still the best that is known.
@@ -51,7 +40,7 @@ pub fn read_group(root: &HostRoot, id: GroupId) -> Result<Option<Group>, Fault> 
     let mut read_known = |name: &str, scratch: &mut Scratch| {
         let id: DeviceId = name.parse().ok()?;
         let list = if id.is_mdev() { mdev.as_ref() } else { pci.as_ref() }?;
-        read_from(list, id, scratch, &mut Vec::new()).ok().flatten().map(|device| member(&device))
+        read_from(list, id, scratch, &mut Vec::new()).ok().flatten().map(|device| Member::from(&device))
     };
     read(&groups, id, &mut read_known, &mut scratch, &mut faults)
 }

@@ -30,7 +30,7 @@ mod target;
 
 pub use fault::{Cause, Consequence, Fault};
 pub use host_root::HostRoot;
-pub use iommu::{UNREADABLE, member, read_group};
+pub use iommu::{UNREADABLE, read_group};
 pub use nodes::read_nodes;
 pub use scan::{Complete, Scan, scan};
 pub use target::{Reading, read_device};

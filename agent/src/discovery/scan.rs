@@ -134,7 +134,7 @@ fn scan_groups(root: &HostRoot, scan: &mut Scan) {
     }
     ids.sort_unstable();
     ids.dedup();
-    let known = |name: &str| -> Option<Member> { Some(iommu::member(scan.device(name.parse().ok()?)?)) };
+    let known = |name: &str| -> Option<Member> { Some(Member::from(scan.device(name.parse().ok()?)?)) };
     let parts = on_two_threads(&ids, |ids| {
         let (mut groups, mut faults, mut scratch) = (Vec::with_capacity(ids.len()), Vec::new(), Scratch::new());
         for &id in ids {
@@ -148,7 +148,7 @@ fn scan_groups(root: &HostRoot, scan: &mut Scan) {
             let from = linked.partition_point(|(group, _)| *group < id);
             for (_, device) in linked.iter().skip(from).take_while(|(group, _)| *group == id) {
                 let group = group.get_or_insert_with(|| Group { id, noiommu: false, members: Vec::new() });
-                let member = iommu::member(device);
+                let member = Member::from(*device);
                 if let Err(at) = group.members.binary_search_by(|other| other.name.cmp(&member.name)) {
                     group.members.insert(at, member);
                 }

@@ -1,0 +1,165 @@
+//! `vfiod run`: the daemon.
+
+use super::Failure;
+use crate::{
+    config::Config,
+    discovery::HostRoot,
+    plugin::{Clock, Desk, KubeletFolder, KubeletSocket, Supervisor},
+    reactor::{self, Channels, Command, IoMode, NodeOptions, Runtime},
+    telemetry::{self, LogFormat},
+};
+use clap::Args;
+use std::{path::PathBuf, sync::Arc, thread, time::Duration};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{Notify, mpsc, oneshot, watch},
+};
+use tracing::{error, info, warn};
+use vfiod_core::{allocator::Register, permit::ServeMode};
+
+/// Serves this host's VFIO devices to the kubelet.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// What is permitted: a KubeVirt CR, its permittedHostDevices, or vfiod's own configuration
+    #[arg(long, env = "VFIOD_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+    /// Where the host's /sys, /dev, /proc and /var/log/pods are found
+    #[arg(long, env = "VFIOD_HOST_ROOT", value_name = "DIR", default_value = "/")]
+    host_root: PathBuf,
+    /// The kubelet's folder, which holds device-plugins and pod-resources
+    #[arg(long, env = "VFIOD_KUBELET_DIR", value_name = "DIR", default_value = "/var/lib/kubelet")]
+    kubelet_dir: PathBuf,
+    /// Which entries to serve: of a KubeVirt CR those with externalResourceProvider, else all (auto); only those; all
+    #[arg(long, env = "VFIOD_SERVE", value_name = "auto|external|all", default_value = "auto")]
+    serve: ServeMode,
+    /// The event loop: io_uring where it is allowed (auto), io_uring or nothing, epoll
+    #[arg(long, env = "VFIOD_IO", value_enum, default_value_t)]
+    io: IoMode,
+    /// How often everything is read again, as a safety net
+    #[arg(long, env = "VFIOD_RESCAN", value_name = "DURATION", default_value = "5m", value_parser = rescan)]
+    rescan: Duration,
+    /// How log lines are written to stderr
+    #[arg(long, env = "VFIOD_LOG_FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or a list such as vfiod::plugin=debug,info
+    #[arg(long, env = "VFIOD_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    log_level: String,
+}
+
+fn rescan(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a number with a unit, such as 30s, 5m or 1h"))?;
+    if duration < Duration::from_millis(100) {
+        return Err("a rescan reads the whole host; the shortest period is 100ms".to_owned());
+    }
+    Ok(duration)
+}
+
+/// Runs the daemon until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the configuration is bad, or the daemon cannot start.
+pub fn run(args: RunArgs) -> Result<(), Failure> {
+    telemetry::start(args.log_format, &args.log_level).map_err(Failure::Usage)?;
+    info!(version = env!("CARGO_PKG_VERSION"), "vfiod starts");
+    let plugins = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Error(format!("cannot start the event loop of the endpoints: {error}")))?;
+    plugins.block_on(serve(args))
+}
+
+async fn serve(args: RunArgs) -> Result<(), Failure> {
+    let folder = KubeletFolder::below(&args.kubelet_dir);
+    let (fence, fence_queries) = mpsc::unbounded_channel();
+    let (opened, to_open) = mpsc::unbounded_channel();
+    let (kubelet, kubelet_seen) = watch::channel(KubeletSocket::default());
+    let (commands, to_do) = mpsc::unbounded_channel();
+    let (stop, stopped) = watch::channel(false);
+    let clock = Clock::start();
+    let desk = Desk { clock, register: Arc::new(Register::default()), granted: Arc::new(Notify::new()), fence };
+    let channels = Channels { desk: desk.clone(), fence: fence_queries, opened, kubelet, commands: to_do };
+
+    let (started, start) = oneshot::channel();
+    let (ended, mut end) = oneshot::channel();
+    let reactor = thread::Builder::new()
+        .name("vfiod-reactor".to_owned())
+        .spawn(move || {
+            let _ = ended.send(react(args, channels, started));
+        })
+        .map_err(|error| Failure::Error(format!("cannot start the reactor thread: {error}")))?;
+    match start.await {
+        Ok(Ok(())) => {}
+        Ok(Err(failure)) => return Err(failure),
+        Err(_) => return Err(Failure::Error("the reactor ended before it had started".to_owned())),
+    }
+
+    let supervisor = Supervisor { desk, folder, kubelet: kubelet_seen, opened: to_open, stop: stopped };
+    let endpoints = tokio::spawn(supervisor.run());
+    let failure = tokio::select! {
+        stopped = until_signalled(&commands) => stopped.err(),
+        ended = &mut end => Some(match ended {
+            Ok(Err(failure)) => failure,
+            Ok(Ok(())) | Err(_) => Failure::Error("the reactor ended unexpectedly".to_owned()),
+        }),
+    };
+
+    // Streams are closed, nothing is zeroed: the kubelet keeps the capacity for the next agent.
+    let _ = stop.send(true);
+    if let Err(error) = endpoints.await {
+        error!("the endpoints did not end cleanly: {error}");
+    }
+    let _ = commands.send(Command::Stop);
+    if reactor.join().is_err() {
+        error!("the reactor thread panicked");
+    }
+    info!("vfiod has stopped");
+    failure.map_or(Ok(()), Err)
+}
+
+/// The reactor thread, from its event loop to its end.
+fn react(args: RunArgs, channels: Channels, started: oneshot::Sender<Result<(), Failure>>) -> Result<(), Failure> {
+    let (runtime, chosen) = match Runtime::start(args.io) {
+        Ok(started) => started,
+        Err(error) => {
+            let _ = started.send(Err(Failure::Error(error.to_string())));
+            return Ok(());
+        }
+    };
+    match &chosen.reason {
+        Some(reason) => warn!("the reactor runs on epoll: {reason}"),
+        None => info!("the reactor runs on {}", chosen.kind),
+    }
+    runtime.block_on(async {
+        let config = match Config::load(&args.config, args.serve, chosen.kind).await {
+            Ok(config) => config,
+            Err(error) => {
+                let _ = started.send(Err(Failure::Config(error.to_string())));
+                return Ok(());
+            }
+        };
+        let _ = started.send(Ok(()));
+        let root = HostRoot::new(&args.host_root);
+        let options = NodeOptions { root, kubelet_dir: args.kubelet_dir, config: args.config, rescan: args.rescan };
+        reactor::run(options, config, chosen.kind, channels)
+            .await
+            .map_err(|error| Failure::Error(format!("the host cannot be watched: {error}")))
+    })
+}
+
+/// Waits for SIGTERM or SIGINT; passes SIGHUP on.
+async fn until_signalled(commands: &mpsc::UnboundedSender<Command>) -> Result<(), Failure> {
+    let listen = |kind| signal(kind).map_err(|error| Failure::Error(format!("cannot listen for signals: {error}")));
+    let (mut terminate, mut interrupt, mut hangup) =
+        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => {
+                info!("SIGHUP: reading the configuration and the host again");
+                let _ = commands.send(Command::Reload);
+            }
+        }
+    }
+}

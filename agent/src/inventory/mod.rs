@@ -1,1 +1,0 @@
-//! The inventory of this node, kept by the reactor.

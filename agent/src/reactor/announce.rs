@@ -1,0 +1,62 @@
+//! The log of what a settling changed.
+
+use tracing::{error, info, warn};
+use vfiod_core::{
+    health::{Health, Reason, Verdict},
+    inventory::{Outcome, Transition},
+};
+
+/// Lines for single devices in one settling; the rest is counted.
+const LINES: usize = 20;
+
+/// Logs what became different.
+pub(super) fn announce(outcome: &Outcome) {
+    let mut lines = 0;
+    for transition in outcome.transitions.iter().filter(|transition| is_news(transition)) {
+        lines += 1;
+        if lines <= LINES {
+            say(transition);
+        }
+    }
+    if lines > LINES {
+        warn!("and {} more devices changed at the same moment", lines - LINES);
+    }
+    for overflow in &outcome.overflows {
+        error!(
+            resource = %overflow.resource,
+            "the kubelet receives at most 4 MiB: {} devices are listed, {} do not fit and are left out; spread them over several resource names",
+            overflow.listed, overflow.left_out
+        );
+    }
+    for resource in &outcome.closed {
+        info!(resource = %resource.name(), "no longer permitted, and nothing of it is in use: its endpoint ends");
+    }
+}
+
+/// Whether somebody reading the log at its usual level wants to know.
+fn is_news(transition: &Transition) -> bool {
+    match (&transition.before, &transition.now) {
+        (Some(before), Some(now)) => before.health != now.health || is_warning(now),
+        (None, Some(now)) => now.health == Health::Unhealthy || is_warning(now),
+        (_, None) => true,
+    }
+}
+
+/// A device that stays healthy because somebody owns it, though something is wrong.
+const fn is_warning(verdict: &Verdict) -> bool {
+    matches!(verdict.health, Health::Healthy) && matches!(verdict.reason, Reason::NotViable(..) | Reason::Held(_))
+}
+
+fn say(transition: &Transition) {
+    let Transition { resource, device, now, .. } = transition;
+    match now {
+        None => info!(%resource, %device, "no longer listed"),
+        Some(verdict) if verdict.health == Health::Healthy && !is_warning(verdict) => {
+            info!(%resource, %device, "Healthy: {}", verdict.reason);
+        }
+        Some(verdict) => {
+            let remedy = verdict.reason.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default();
+            warn!(%resource, %device, "{}: {}{remedy}", verdict.health, verdict.reason);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Reading the host off the reactor thread: one read at a time, wishes that come meanwhile are gathered for the next.
+//!
+//! Because every read begins after the wish for it, and reads never overlap, the last one applied is the newest truth.
+
+use crate::discovery::{Fault, HostRoot, Reading, Scan, read_device, read_group, read_nodes, scan};
+use std::{collections::BTreeSet, future::pending};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tracing::error;
+use vfiod_core::device::{DevNodes, Device, DeviceId, Group, GroupId};
+
+/// What was read.
+#[derive(Debug)]
+pub(super) enum HostRead {
+    /// Everything.
+    All(Box<Scan>),
+    /// What events named.
+    Some(Targets),
+}
+
+/// The result of a targeted read.
+#[derive(Debug, Default)]
+pub(super) struct Targets {
+    /// Devices that were read, and those that are gone.
+    pub(super) devices: Vec<(DeviceId, Option<Device>)>,
+    /// Groups that were read, and those that are gone.
+    pub(super) groups: Vec<(GroupId, Option<Group>)>,
+    /// The nodes, where they were asked for.
+    pub(super) nodes: Option<DevNodes>,
+    /// What could not be read.
+    pub(super) faults: Vec<Fault>,
+}
+
+/// What is to be read next.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Wishes {
+    all: bool,
+    nodes: bool,
+    devices: BTreeSet<DeviceId>,
+    groups: BTreeSet<GroupId>,
+}
+
+/// Reads the host on the blocking pool.
+#[derive(Debug)]
+pub(super) struct HostReader {
+    root: HostRoot,
+    wishes: Wishes,
+    running: Option<JoinHandle<HostRead>>,
+}
+
+impl HostReader {
+    pub(super) fn new(root: HostRoot) -> Self {
+        Self { root, wishes: Wishes::default(), running: None }
+    }
+
+    /// Asks for everything.
+    pub(super) const fn want_all(&mut self) {
+        self.wishes.all = true;
+    }
+
+    /// Asks for the nodes below `/dev/vfio`.
+    pub(super) const fn want_nodes(&mut self) {
+        self.wishes.nodes = true;
+    }
+
+    /// Asks for devices, and for the groups they are in then.
+    pub(super) fn want_devices(&mut self, devices: impl IntoIterator<Item = DeviceId>) {
+        self.wishes.devices.extend(devices);
+    }
+
+    /// Asks for a group and all its members.
+    pub(super) fn want_group(&mut self, group: GroupId) {
+        self.wishes.groups.insert(group);
+    }
+
+    /// Whether something is being read now.
+    pub(super) const fn is_reading(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// The next result; waits for ever while nothing is wished. Cancelling it loses nothing.
+    pub(super) async fn done(&mut self) -> HostRead {
+        loop {
+            if self.running.is_none() {
+                if self.wishes == Wishes::default() {
+                    return pending().await;
+                }
+                let (root, wishes) = (self.root.clone(), std::mem::take(&mut self.wishes));
+                self.running = Some(spawn_blocking(move || wishes.fulfil(&root)));
+            }
+            let Some(running) = &mut self.running else { continue };
+            let read = running.await;
+            self.running = None;
+            match read {
+                Ok(read) => return read,
+                Err(error) => {
+                    error!("reading the host failed unexpectedly: {error}; the last state holds until the next rescan");
+                }
+            }
+        }
+    }
+}
+
+impl Wishes {
+    fn fulfil(self, root: &HostRoot) -> HostRead {
+        if self.all {
+            return HostRead::All(Box::new(scan(root)));
+        }
+        let mut targets = Targets::default();
+        let mut groups = BTreeSet::new();
+        let mut devices = self.devices;
+        for id in self.groups {
+            targets.group(root, id);
+            let members = targets.groups.last().and_then(|(_, group)| group.as_ref());
+            let ids =
+                members.into_iter().flat_map(|group| &group.members).filter_map(|m| m.name.parse::<DeviceId>().ok());
+            devices.extend(ids);
+        }
+        for id in devices {
+            match read_device(root, id) {
+                Reading::Present(device) => {
+                    groups.extend(device.group);
+                    targets.devices.push((id, Some(device)));
+                }
+                Reading::Gone => targets.devices.push((id, None)),
+                Reading::Fault(fault) => targets.faults.push(fault),
+            }
+        }
+        for id in groups {
+            if !targets.groups.iter().any(|(read, _)| *read == id) {
+                targets.group(root, id);
+            }
+        }
+        if self.nodes {
+            match read_nodes(root) {
+                Ok(nodes) => targets.nodes = Some(nodes),
+                Err(fault) => targets.faults.push(fault),
+            }
+        }
+        HostRead::Some(targets)
+    }
+}
+
+impl Targets {
+    fn group(&mut self, root: &HostRoot, id: GroupId) {
+        match read_group(root, id) {
+            Ok(group) => self.groups.push((id, group)),
+            Err(fault) => self.faults.push(fault),
+        }
+    }
+}

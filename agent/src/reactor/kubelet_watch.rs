@@ -1,0 +1,77 @@
+//! What happens in the kubelet's plugin folder, told to the endpoints.
+
+use crate::{
+    monitor::watch::ChangeKind,
+    plugin::{KubeletFolder, KubeletSocket, remove_stale_sockets},
+};
+use std::ffi::OsStr;
+use tokio::sync::watch;
+use tracing::{info, warn};
+use vfiod_proto::{KUBELET_CHECKPOINT, KUBELET_SOCKET};
+
+/// Follows the kubelet's socket.
+#[derive(Debug)]
+pub(super) struct KubeletWatch {
+    folder: KubeletFolder,
+    socket: watch::Sender<KubeletSocket>,
+    announced: Option<bool>,
+}
+
+impl KubeletWatch {
+    pub(super) const fn new(folder: KubeletFolder, socket: watch::Sender<KubeletSocket>) -> Self {
+        Self { folder, socket, announced: None }
+    }
+
+    /// Looks who listens now, and tells the endpoints when that changed.
+    pub(super) fn look(&mut self) {
+        let identity = match self.folder.identity() {
+            Ok(identity) => identity,
+            Err(error) => {
+                warn!(folder = %self.folder.path().display(), "cannot see the kubelet's socket: {error}; the last state holds");
+                return;
+            }
+        };
+        let present = identity.is_some();
+        if self.announced != Some(present) {
+            self.announced = Some(present);
+            if present {
+                info!(socket = %self.folder.socket().display(), "the kubelet is there");
+            } else {
+                info!(socket = %self.folder.socket().display(), "waiting for the kubelet");
+            }
+        }
+        self.socket.send_if_modified(|socket| {
+            let changed = socket.identity != identity;
+            socket.identity = identity;
+            changed
+        });
+    }
+
+    /// Takes a change in the folder; returns whether the checkpoint is a new one.
+    pub(super) fn changed(&mut self, name: Option<&OsStr>, kind: ChangeKind) -> bool {
+        match name.and_then(OsStr::to_str) {
+            Some(KUBELET_CHECKPOINT) => return matches!(kind, ChangeKind::Created | ChangeKind::Written),
+            Some(KUBELET_SOCKET) => self.look(),
+            Some(_) if kind == ChangeKind::Removed => self.removed(),
+            Some(_) => {}
+            None => {
+                self.tidy();
+                self.look();
+                self.removed();
+            }
+        }
+        false
+    }
+
+    /// Removes sockets that agents before this one left behind.
+    pub(super) fn tidy(&self) {
+        match remove_stale_sockets(self.folder.path()) {
+            Ok(0) | Err(_) => {}
+            Ok(count) => info!(count, "removed sockets of agents that are gone"),
+        }
+    }
+
+    fn removed(&self) {
+        self.socket.send_modify(|socket| socket.removals += 1);
+    }
+}

@@ -1,0 +1,380 @@
+//! The loop: takes what happens on this node, and keeps the inventory true.
+
+use super::{
+    FileIo,
+    announce::announce,
+    fences::Fences,
+    host_reader::{HostRead, HostReader, Targets},
+    kubelet_watch::KubeletWatch,
+    ownership_reader::OwnershipReader,
+};
+use crate::{
+    config::{Config, follow::Follow},
+    discovery::{Fault, HostRoot, Scan},
+    monitor::{
+        uevent::{self, UeventSocket},
+        watch::{self, Change, ChangeKind, Watcher},
+    },
+    ownership::Sources,
+    plugin::{Desk, FenceQuery, KubeletFolder, KubeletSocket},
+};
+use std::{collections::HashSet, future::pending, io, path::PathBuf, sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, watch as signal},
+    time::sleep_until,
+};
+use tracing::{debug, info, warn};
+use vfiod_core::{
+    allocator::Resource,
+    device::Node as DeviceNode,
+    inventory::{Completeness, Inventory},
+    ownership::{Moment, Source},
+};
+
+/// What the loop is told at its start.
+#[derive(Debug, Clone)]
+pub struct NodeOptions {
+    /// Where the host's files are.
+    pub root: HostRoot,
+    /// The kubelet's folder (`--kubelet-dir`).
+    pub kubelet_dir: PathBuf,
+    /// The configuration file.
+    pub config: PathBuf,
+    /// How often everything is read again, as a safety net.
+    pub rescan: Duration,
+}
+
+/// What the loop shares with the other threads.
+#[derive(Debug)]
+pub struct Channels {
+    /// The border to the endpoints.
+    pub desk: Desk,
+    /// Queries of the fence.
+    pub fence: mpsc::UnboundedReceiver<FenceQuery>,
+    /// Resources that need an endpoint.
+    pub opened: mpsc::UnboundedSender<Arc<Resource>>,
+    /// The kubelet's socket.
+    pub kubelet: signal::Sender<KubeletSocket>,
+    /// Commands from signals.
+    pub commands: mpsc::UnboundedReceiver<Command>,
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Read the configuration and the host again.
+    Reload,
+    /// End.
+    Stop,
+}
+
+/// What a watch is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watched {
+    /// `/dev/vfio`.
+    Groups,
+    /// `/dev/vfio/devices`.
+    Cdevs,
+    /// The kubelet's plugin folder.
+    Plugins,
+}
+
+/// The sources that wake the loop; apart from the state, so that waiting on them does not borrow it.
+struct Ears {
+    uevents: Option<UeventSocket>,
+    watcher: Watcher<Watched>,
+    follow: Option<Follow>,
+    host: HostReader,
+    ownership: OwnershipReader,
+    channels: Channels,
+}
+
+/// The state of this node.
+struct Node {
+    inventory: Inventory,
+    config: Config,
+    kubelet: KubeletWatch,
+    fences: Fences,
+    faults: HashSet<Fault>,
+    unavailable: HashSet<String>,
+    /// Whether a node came or went while the host was being read: that read may be older.
+    nodes_moved: bool,
+    rescan: Duration,
+    next_rescan: Moment,
+    wake: Option<Moment>,
+}
+
+/// Runs until [`Command::Stop`]. The configuration has been read by the caller, who needs to know when it is bad.
+///
+/// # Errors
+/// When the host gives no watches at all; everything else is survived.
+pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Channels) -> io::Result<()> {
+    let folder = KubeletFolder::below(&options.kubelet_dir);
+    let mut watcher = Watcher::new()?;
+    watcher.watch_folder(Watched::Groups, &options.root.at("/dev/vfio"));
+    watcher.watch_folder(Watched::Cdevs, &options.root.at("/dev/vfio/devices"));
+    watcher.watch_folder(Watched::Plugins, folder.path());
+    let uevents = UeventSocket::open().map_err(|refused| warn!("{refused}")).ok();
+    let follow = Follow::new(&options.config)
+        .map_err(|error| warn!("changes of the configuration are noticed by SIGHUP only: {error}"))
+        .ok();
+    let mut sources = Sources::new(io, &options.kubelet_dir, options.root.path());
+    let clock = channels.desk.clock;
+    let mut host = HostReader::new(options.root);
+    let mut node = Node {
+        inventory: Inventory::default(),
+        config,
+        kubelet: KubeletWatch::new(folder, channels.kubelet.clone()),
+        fences: Fences::default(),
+        faults: HashSet::new(),
+        unavailable: HashSet::new(),
+        nodes_moved: false,
+        rescan: options.rescan,
+        next_rescan: clock.now() + options.rescan,
+        wake: None,
+    };
+
+    // The first list is already true: what the host has and who owns it are read before anything is registered.
+    host.want_all();
+    let (read, reading) = tokio::join!(host.done(), sources.read(Moment::ZERO));
+    node.inventory.set_permit(Arc::clone(node.config.permit()));
+    node.host_read(read, &mut host);
+    node.say_unavailable(&reading);
+    node.inventory.observed(&reading);
+    node.kubelet.tidy();
+    let ownership = OwnershipReader::new(sources, clock);
+    let mut ears = Ears { uevents, watcher, follow, host, ownership, channels };
+    node.settle(&mut ears);
+    node.kubelet.look();
+    node.summary();
+
+    loop {
+        ears.ownership.plan(node.inventory.awaits_ownership());
+        let timer = [node.wake, node.fences.deadline()].into_iter().flatten().chain([node.next_rescan]).min();
+        let timer = clock.instant(timer.unwrap_or(node.next_rescan)).into();
+        tokio::select! {
+            batch = next_uevents(&mut ears.uevents) => node.uevents(batch, &mut ears),
+            batch = ears.watcher.next() => node.watched(batch?, &mut ears),
+            () = ears.channels.desk.granted.notified() => ears.ownership.want(),
+            Some(query) = ears.channels.fence.recv() => node.ask(query, &mut ears),
+            read = ears.host.done() => node.host_read(read, &mut ears.host),
+            reading = ears.ownership.done() => {
+                node.say_unavailable(&reading);
+                node.take_grants(&ears);
+                node.inventory.observed(&reading);
+                node.fences.review(&node.inventory, reading.begun, clock.now());
+            }
+            () = changed(&mut ears.follow) => node.reload().await,
+            command = ears.channels.commands.recv() => match command {
+                Some(Command::Reload) => {
+                    node.reload().await;
+                    node.rescan(&mut ears, clock.now());
+                }
+                Some(Command::Stop) | None => return Ok(()),
+            },
+            () = sleep_until(timer) => node.timer(&mut ears, clock.now()),
+        }
+        node.settle(&mut ears);
+    }
+}
+
+impl Node {
+    /// Judges what has changed and tells everybody concerned.
+    fn settle(&mut self, ears: &mut Ears) {
+        self.take_grants(ears);
+        let outcome = self.inventory.settle(ears.channels.desk.clock.now());
+        for resource in &outcome.opened {
+            // Nobody listens any more when the agent stops.
+            let _ = ears.channels.opened.send(Arc::clone(resource));
+        }
+        announce(&outcome);
+        self.wake = outcome.wake;
+    }
+
+    /// Notes what was answered to the kubelet since the last look.
+    fn take_grants(&mut self, ears: &Ears) {
+        while let Some(answered) = ears.channels.desk.register.take() {
+            self.inventory.answered(&answered);
+        }
+    }
+
+    fn ask(&mut self, query: FenceQuery, ears: &mut Ears) {
+        self.take_grants(ears);
+        let now = ears.channels.desk.clock.now();
+        if self.fences.ask(query, &self.inventory, now) {
+            ears.ownership.want();
+        }
+    }
+
+    fn timer(&mut self, ears: &mut Ears, now: Moment) {
+        if self.fences.deadline().is_some_and(|deadline| deadline <= now) {
+            self.fences.review(&self.inventory, now, now);
+        }
+        if self.next_rescan <= now {
+            self.rescan(ears, now);
+        }
+    }
+
+    /// Looks at everything again.
+    fn rescan(&mut self, ears: &mut Ears, now: Moment) {
+        self.next_rescan = now + self.rescan;
+        ears.watcher.recheck();
+        if let Some(follow) = &mut ears.follow {
+            follow.recheck();
+        }
+        self.kubelet.look();
+        ears.host.want_all();
+        ears.ownership.want();
+    }
+
+    fn uevents(&mut self, batch: uevent::Batch, ears: &mut Ears) {
+        if batch.overrun {
+            warn!("the kernel dropped uevents: reading the whole host again");
+            ears.host.want_all();
+        }
+        for event in batch.events {
+            debug!(?event, "uevent");
+            let groups = event.devices.iter().filter_map(|&id| self.inventory.host().group_of(id));
+            groups.chain(event.group).for_each(|group| ears.host.want_group(group));
+            ears.host.want_devices(event.devices);
+        }
+    }
+
+    fn watched(&mut self, batch: watch::Batch<Watched>, ears: &mut Ears) {
+        if batch.overflow {
+            warn!("the kernel dropped file events: looking at everything again");
+            self.rescan(ears, ears.channels.desk.clock.now());
+        }
+        for change in batch.changes {
+            match change.key {
+                Watched::Plugins => {
+                    if self.kubelet.changed(change.name.as_deref(), change.kind) {
+                        ears.ownership.want();
+                    }
+                }
+                Watched::Groups | Watched::Cdevs => self.node_moved(&change, &mut ears.host),
+            }
+        }
+    }
+
+    /// A device node came or went.
+    fn node_moved(&mut self, change: &Change<Watched>, host: &mut HostReader) {
+        self.nodes_moved |= host.is_reading();
+        let node = change.name.as_deref().and_then(|name| name.to_str()).and_then(|name| match change.key {
+            Watched::Cdevs => Some(DeviceNode::Cdev(name.to_owned())),
+            _ => DeviceNode::in_folder(name),
+        });
+        let exists = match change.kind {
+            ChangeKind::Created => true,
+            ChangeKind::Removed => false,
+            ChangeKind::Appeared | ChangeKind::Vanished => return host.want_all(),
+            ChangeKind::Written | ChangeKind::Attrib => return,
+        };
+        let Some(node) = node else { return };
+        self.inventory.node_changed(&node, exists);
+        // The kernel makes and removes the node when a driver is bound or unbound: who is bound now?
+        match node {
+            DeviceNode::Group(group) | DeviceNode::NoIommu(group) => host.want_group(group),
+            DeviceNode::Cdev(_) | DeviceNode::Container => {}
+        }
+    }
+
+    fn host_read(&mut self, read: HostRead, host: &mut HostReader) {
+        if std::mem::take(&mut self.nodes_moved) {
+            host.want_nodes();
+        }
+        match read {
+            HostRead::All(scan) => {
+                let Scan { devices, groups, nodes, faults, complete } = *scan;
+                let unreadable = faults.iter().filter_map(|fault| fault.device).collect();
+                let complete = Completeness { pci: complete.pci, mdev: complete.mdev, unreadable };
+                self.inventory.scanned(devices, groups, nodes, &complete);
+                self.say_faults(faults);
+            }
+            HostRead::Some(Targets { devices, groups, nodes, faults }) => {
+                for (id, device) in devices {
+                    self.inventory.device_read(id, device);
+                }
+                for (id, group) in groups {
+                    self.inventory.group_read(id, group);
+                }
+                if let Some(nodes) = nodes {
+                    self.inventory.nodes_read(nodes);
+                }
+                for fault in faults {
+                    if self.faults.insert(fault.clone()) {
+                        warn!("{fault}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Logs each fault once, as long as it lasts.
+    fn say_faults(&mut self, faults: Vec<Fault>) {
+        let now: HashSet<Fault> = faults.into_iter().collect();
+        for fault in now.difference(&self.faults) {
+            warn!("{fault}");
+        }
+        self.faults = now;
+    }
+
+    /// Logs each source of ownership that cannot be read once, as long as that lasts.
+    fn say_unavailable(&mut self, reading: &vfiod_core::ownership::Reading) {
+        let mut now = HashSet::new();
+        for source in [&reading.checkpoint, &reading.pod_resources] {
+            if let Source::Unavailable(reason) = source {
+                now.insert(reason.clone());
+            }
+        }
+        for reason in now.difference(&self.unavailable) {
+            // Without a kubelet this is no news.
+            if reading.kubelet_up.is_some() {
+                warn!("{reason}; what is known of owners holds until it can be read");
+            }
+        }
+        self.unavailable = now;
+    }
+
+    async fn reload(&mut self) {
+        if let Some(permit) = self.config.reload().await {
+            self.inventory.set_permit(permit);
+        }
+    }
+
+    /// One line a resource, once at the start.
+    fn summary(&self) {
+        for permitted in self.inventory.permit().served() {
+            let listed = self.inventory.listed().filter(|view| *view.resource == permitted.name);
+            let (mut devices, mut healthy, mut owned) = (0, 0, 0);
+            for view in listed {
+                devices += 1;
+                healthy += usize::from(view.slot.is_healthy());
+                owned += usize::from(view.claim.is_some());
+            }
+            info!(resource = %permitted.name, devices, healthy, owned, "found");
+        }
+    }
+}
+
+async fn next_uevents(socket: &mut Option<UeventSocket>) -> uevent::Batch {
+    let Some(open) = socket else { return pending().await };
+    match open.next_batch().await {
+        Ok(batch) => batch,
+        Err(error) => {
+            warn!(
+                "uevents can no longer be received: {error}; changes are noticed by watches and by the periodic rescan"
+            );
+            *socket = None;
+            uevent::Batch { overrun: true, ..uevent::Batch::default() }
+        }
+    }
+}
+
+async fn changed(follow: &mut Option<Follow>) {
+    let Some(open) = follow else { return pending().await };
+    if let Err(error) = open.changed().await {
+        warn!("the configuration can no longer be followed: {error}; changes are noticed by SIGHUP only");
+        *follow = None;
+    }
+}
