@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::calls::{Rpc, recorded};
 use super::choice::{Wanted, devices_to_allocate};
 use super::client::describe;
 use super::folders::make_pod_logs;
@@ -19,6 +20,9 @@ pub enum AdmissionError {
     /// The node status lacks the resource, so that the scheduler would not have sent the pod here.
     #[error("pod not scheduled: the node does not have {0}")]
     NotScheduled(String),
+    /// The API server refuses a second pod of this namespace and name.
+    #[error("pod {0} already exists")]
+    AlreadyExists(String),
     /// The kubelet does not run, or stopped during the admission.
     #[error("the kubelet is not running")]
     NotRunning,
@@ -72,6 +76,10 @@ fn schedule(state: &mut State, spec: &PodSpec) -> Result<(), AdmissionError> {
                 return Err(AdmissionError::NotScheduled(resource.clone()));
             }
         }
+    }
+    let same_name = |pod: &&Pod| pod.spec.namespace == spec.namespace && pod.spec.name == spec.name;
+    if state.cluster.pods.iter().find(same_name).is_some() {
+        return Err(AdmissionError::AlreadyExists(format!("{}/{}", spec.namespace, spec.name)));
     }
     state.cluster.pods.push(Pod { spec: spec.clone(), phase: Phase::Pending });
     Ok(())
@@ -142,7 +150,9 @@ async fn allocate(shared: &Shared, wanted: Wanted<'_>, ids: &BTreeSet<String>) -
         shared.update(restore);
         return Err(format!("unknown Device Plugin {}", wanted.resource));
     };
-    let answer = endpoint.allocate(ids.iter().cloned().collect()).await.map_err(|status| {
+    let sent: Vec<_> = ids.iter().cloned().collect();
+    let call = endpoint.allocate(sent.clone());
+    let answer = recorded(shared, wanted.resource, Rpc::Allocate, &sent, call).await.map_err(|status| {
         shared.update(restore);
         describe(&status)
     })?;

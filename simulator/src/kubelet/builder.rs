@@ -18,9 +18,10 @@ pub enum KubeletVersion {
 
 /// When the kubelet hears from its pod sources (the API server) after a start. Until then it admits nothing, frees
 /// nothing, and its PodResources lists no pod (`pkg/kubelet/config/sources.go`, `sourcesImpl.AllReady`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sources {
     /// Before the kubelet serves its sockets.
+    #[default]
     AtOnce,
     /// This long after it serves them.
     After(Duration),
@@ -93,7 +94,8 @@ impl KubeletBuilder {
         self
     }
 
-    /// When the pod sources are ready after this start and after each restart (default: [`Sources::AtOnce`]).
+    /// When the pod sources are ready after this start and after each restart (default: [`Sources::AtOnce`]);
+    /// [`Kubelet::set_sources`] changes it for the starts to come.
     #[must_use]
     pub fn sources(mut self, sources: Sources) -> Self {
         self.config.sources = sources;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::calls::{Rpc, recorded};
 use super::client::{Endpoint, describe};
 use super::devices::Resource;
 use super::state::{Shared, State};
@@ -30,8 +31,11 @@ pub(super) async fn devices_to_allocate(
     // The kubelet lets go of its lock during this call.
     let preferred = match question.endpoint.filter(Endpoint::wants_preferred_allocation) {
         Some(endpoint) => {
-            let ids = endpoint.preferred_allocation(question.available, question.must_include, wanted.count).await;
-            ids.map_err(|e| format!("device plugin GetPreferredAllocation rpc failed with err: {}", describe(&e)))?
+            let available = question.available;
+            let call = endpoint.preferred_allocation(available.clone(), question.must_include, wanted.count);
+            let ids = recorded(shared, wanted.resource, Rpc::GetPreferredAllocation, &available, call);
+            ids.await
+                .map_err(|e| format!("device plugin GetPreferredAllocation rpc failed with err: {}", describe(&e)))?
         }
         None => Vec::new(),
     };

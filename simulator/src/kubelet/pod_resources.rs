@@ -27,6 +27,17 @@ impl Lister {
         Self { shared, tokens: Mutex::new((BURST, Instant::now())) }
     }
 
+    fn accept(&self) -> Result<(), Status> {
+        let refuse = self.shared.update(|state| {
+            state.pod_resources_calls.push(Instant::now());
+            state.pod_resources_refuse
+        });
+        if refuse {
+            return Err(Status::unavailable("the test has the simulated PodResources refuse"));
+        }
+        self.take_token()
+    }
+
     /// One limit for all callers and all calls (`ratelimit.go`, `LimiterUnaryServerInterceptor`).
     fn take_token(&self) -> Result<(), Status> {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,7 +59,7 @@ impl PodResourcesLister for Lister {
         &self,
         _: Request<api::ListPodResourcesRequest>,
     ) -> Result<Response<api::ListPodResourcesResponse>, Status> {
-        self.take_token()?;
+        self.accept()?;
         let version = self.shared.config.version;
         let pod_resources = self.shared.update(|state| {
             state.update_allocated_devices();
@@ -61,7 +72,7 @@ impl PodResourcesLister for Lister {
         &self,
         _: Request<api::AllocatableResourcesRequest>,
     ) -> Result<Response<api::AllocatableResourcesResponse>, Status> {
-        self.take_token()?;
+        self.accept()?;
         let state = self.shared.read();
         let devices = state.resources.iter().flat_map(|(resource, known)| {
             known.healthy.iter().flat_map(|id| entries(resource, id, known.numa(id))).collect::<Vec<_>>()
@@ -74,7 +85,7 @@ impl PodResourcesLister for Lister {
         &self,
         request: Request<api::GetPodResourcesRequest>,
     ) -> Result<Response<api::GetPodResourcesResponse>, Status> {
-        self.take_token()?;
+        self.accept()?;
         if self.shared.config.version == KubeletVersion::V1_32 {
             return Err(Status::unknown("PodResources API Get method disabled"));
         }

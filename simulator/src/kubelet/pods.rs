@@ -188,7 +188,7 @@ impl AdmittedPod {
 pub struct AdmittedContainer {
     /// Name of the container.
     pub name: String,
-    /// Resource name to device ids, in the order in which they were sent in `Allocate`.
+    /// Resource name to device ids, sorted, as they were sent in `Allocate`.
     pub devices: BTreeMap<String, Vec<String>>,
     /// What the container runtime would be told.
     pub options: RunOptions,

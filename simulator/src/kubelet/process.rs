@@ -126,6 +126,16 @@ impl Kubelet {
         self.lock().is_some()
     }
 
+    /// When the pod sources are ready after the starts to come.
+    pub fn set_sources(&self, sources: Sources) {
+        self.shared.update(|state| state.sources = sources);
+    }
+
+    /// Lets PodResources answer `Unavailable` from now on, or serve again.
+    pub fn refuse_pod_resources(&self, refuse: bool) {
+        self.shared.update(|state| state.pod_resources_refuse = refuse);
+    }
+
     /// Lets the pod sources deliver now (see [`Sources::WhenTold`]).
     pub async fn sources_ready(&self) {
         let Some(handle) = self.handle() else { return };
@@ -281,7 +291,8 @@ async fn boot(shared: Arc<Shared>, containers_run: bool) -> Result<(), StartErro
             Err(error) => tracing::warn!(%error, "the checkpoint could not be read; going on without"),
         }
     });
-    if config.sources == Sources::AtOnce {
+    let sources = shared.read().sources;
+    if sources == Sources::AtOnce {
         sources_deliver(&shared, containers_run).await;
     }
     folders::remove_sockets(&plugin_dir).map_err(failed("clean the plugin folder", &plugin_dir))?;
@@ -295,7 +306,7 @@ async fn boot(shared: Arc<Shared>, containers_run: bool) -> Result<(), StartErro
     let service = PodResourcesListerServer::new(Lister::new(Arc::clone(&shared)));
     tokio::spawn(Server::builder().serve_with_incoming(service, UnixListenerStream::new(lister)));
     tokio::spawn(sync_node_status(Arc::clone(&shared)));
-    if let Sources::After(pause) = config.sources {
+    if let Sources::After(pause) = sources {
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;

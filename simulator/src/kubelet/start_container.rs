@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tonic::Status;
 
+use super::calls::{Rpc, recorded};
 use super::pod_devices::RunOptions;
 use super::pods::Phase;
 use super::state::Shared;
@@ -69,12 +70,10 @@ async fn pre_start(shared: &Shared, uid: &str, container: &str, resource: &str) 
                 "no devices found allocated in local cache for pod {uid}, container {container}, resource {resource}"
             )));
         };
-        (endpoint, allocation.ids().into_iter().collect())
+        (endpoint, allocation.ids().into_iter().collect::<Vec<_>>())
     };
     let begun = Instant::now();
-    endpoint.pre_start(ids, shared.config.pre_start_timeout).await.map_err(|status| ContainerError::PreStart {
-        resource: resource.to_owned(),
-        status,
-        took: begun.elapsed(),
-    })
+    let call = endpoint.pre_start(ids.clone(), shared.config.pre_start_timeout);
+    let answer = recorded(shared, resource, Rpc::PreStartContainer, &ids, call).await;
+    answer.map_err(|status| ContainerError::PreStart { resource: resource.to_owned(), status, took: begun.elapsed() })
 }

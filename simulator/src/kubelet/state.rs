@@ -9,7 +9,8 @@ use prost::Message;
 use tokio::sync::watch;
 use vfiod_proto::deviceplugin as api;
 
-use super::builder::Config;
+use super::builder::{Config, Sources};
+use super::calls::Call;
 use super::checkpoint::Checkpoint;
 use super::client::{Client, Clients, Endpoint};
 use super::devices::{Device, Health, Resource};
@@ -63,9 +64,13 @@ pub struct State {
     pub(super) affinity: Option<Vec<i64>>,
     pub(super) stop_grace: Duration,
     // Outside the kubelet: kept.
+    pub(super) sources: Sources,
     pub(super) cluster: Cluster,
     pub(super) registrations: Vec<Registration>,
     pub(super) listings: BTreeMap<String, Vec<Listing>>,
+    pub(super) calls: Vec<Call>,
+    pub(super) pod_resources_calls: Vec<Instant>,
+    pub(super) pod_resources_refuse: bool,
     pub(super) starts: usize,
 }
 
@@ -78,6 +83,10 @@ impl State {
             cluster: std::mem::take(&mut self.cluster),
             registrations: std::mem::take(&mut self.registrations),
             listings: std::mem::take(&mut self.listings),
+            calls: std::mem::take(&mut self.calls),
+            pod_resources_calls: std::mem::take(&mut self.pod_resources_calls),
+            pod_resources_refuse: self.pod_resources_refuse,
+            sources: self.sources,
             starts: self.starts,
             ..Self::default()
         };
@@ -175,6 +184,11 @@ impl State {
         self.listings.get(resource).map_or(&[], Vec::as_slice)
     }
 
+    /// When PodResources was called, whatever the answer, oldest first.
+    pub fn pod_resources_calls(&self) -> &[Instant] {
+        &self.pod_resources_calls
+    }
+
     /// How often the kubelet was started.
     pub fn starts(&self) -> usize {
         self.starts
@@ -269,7 +283,8 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(config: Config) -> Arc<Self> {
         let (changed, _) = watch::channel(());
-        Arc::new(Self { config, state: Mutex::default(), changed, admission: tokio::sync::Mutex::new(()) })
+        let state = State { sources: config.sources, ..State::default() };
+        Arc::new(Self { config, state: Mutex::new(state), changed, admission: tokio::sync::Mutex::new(()) })
     }
 
     pub(super) fn read(&self) -> MutexGuard<'_, State> {

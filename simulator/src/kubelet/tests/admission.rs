@@ -8,18 +8,18 @@ use tonic::Code;
 
 use super::plugin::{PreStart, device};
 use super::{QAT, SOON, listed, setup};
-use crate::kubelet::{AdmissionError, ContainerError, Health, Phase, PodSpec};
+use crate::kubelet::{AdmissionError, ContainerError, Health, Phase, PodSpec, Rpc, State};
 
 const THREE: &[&str] = &["0000:01:00.0", "0000:02:00.0", "0000:03:00.0"];
 
-fn pod(count: usize) -> PodSpec {
-    PodSpec::new("default", "vm").container("compute", [(QAT, count)])
+fn pod(name: &str, count: usize) -> PodSpec {
+    PodSpec::new("default", name).container("compute", [(QAT, count)])
 }
 
 #[tokio::test]
 async fn an_admitted_pod_has_the_preferred_devices_and_what_allocate_answered() {
     let setup = setup(THREE, |k| k).await;
-    let admitted = setup.kubelet.admit(pod(2)).await.unwrap();
+    let admitted = setup.kubelet.admit(pod("vm", 2)).await.unwrap();
     assert_eq!(admitted.device_ids(), ["0000:02:00.0", "0000:03:00.0"]);
     let options = &admitted.container("compute").unwrap().options;
     assert_eq!(options.envs["PCI_RESOURCE_INTEL_COM_QAT"], "0000:02:00.0,0000:03:00.0");
@@ -35,7 +35,7 @@ async fn a_plugin_without_preferred_allocation_is_not_asked() {
     setup.plugin.list(THREE);
     setup.plugin.register(&setup.kubelet, QAT).await.unwrap();
     listed(&setup.kubelet, 3).await;
-    setup.kubelet.admit(pod(1)).await.unwrap();
+    setup.kubelet.admit(pod("vm", 1)).await.unwrap();
     assert!(setup.plugin.is.preferred.lock().unwrap().is_empty());
 }
 
@@ -43,7 +43,7 @@ async fn a_plugin_without_preferred_allocation_is_not_asked() {
 async fn an_error_in_preferred_allocation_ends_the_pod() {
     let setup = setup(THREE, |k| k).await;
     setup.plugin.is.refuse_preferred.store(true, Ordering::Relaxed);
-    let error = setup.kubelet.admit(pod(1)).await.unwrap_err();
+    let error = setup.kubelet.admit(pod("vm", 1)).await.unwrap_err();
     assert!(error.to_string().contains("no preference today"), "{error}");
 }
 
@@ -51,7 +51,7 @@ async fn an_error_in_preferred_allocation_ends_the_pod() {
 async fn an_error_in_allocate_ends_the_pod_and_frees_its_devices() {
     let setup = setup(THREE, |k| k).await;
     setup.plugin.is.refuse_allocate.store(true, Ordering::Relaxed);
-    let refused = pod(3);
+    let refused = pod("vm", 3);
     let error = setup.kubelet.admit(refused.clone()).await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -60,13 +60,13 @@ async fn an_error_in_allocate_ends_the_pod_and_frees_its_devices() {
     );
     assert!(matches!(setup.kubelet.look(|state| state.phase(&refused.uid)), Some(Phase::Rejected(_))));
     setup.plugin.is.refuse_allocate.store(false, Ordering::Relaxed);
-    setup.kubelet.admit(pod(3)).await.unwrap();
+    setup.kubelet.admit(pod("next", 3)).await.unwrap();
 }
 
 #[tokio::test]
 async fn more_than_available_is_refused_without_a_call() {
     let setup = setup(THREE, |k| k).await;
-    let error = setup.kubelet.admit(pod(4)).await.unwrap_err();
+    let error = setup.kubelet.admit(pod("vm", 4)).await.unwrap_err();
     assert!(error.to_string().contains("Requested: 4, Available: 3"), "{error}");
     assert!(setup.plugin.is.allocated.lock().unwrap().is_empty());
 }
@@ -82,10 +82,10 @@ async fn a_resource_that_the_node_lacks_is_never_scheduled() {
 #[tokio::test]
 async fn devices_of_a_finished_pod_are_freed_inside_the_next_admission() {
     let setup = setup(THREE, |k| k).await;
-    let first = setup.kubelet.admit(pod(3)).await.unwrap();
+    let first = setup.kubelet.admit(pod("vm", 3)).await.unwrap();
     assert!(setup.kubelet.finish_pod(first.uid()));
     assert_eq!(setup.kubelet.look(|state| state.allocated(QAT).len()), 3);
-    let second = setup.kubelet.admit(pod(3)).await.unwrap();
+    let second = setup.kubelet.admit(pod("second", 3)).await.unwrap();
     assert_eq!(second.device_ids(), first.device_ids());
     assert_eq!(setup.plugin.is.allocated.lock().unwrap().len(), 2);
 }
@@ -113,12 +113,12 @@ async fn a_sidecar_keeps_its_devices() {
 }
 
 #[tokio::test]
-async fn two_pods_at_once_never_share_a_device() {
+async fn pods_that_come_at_once_never_share_a_device() {
     let setup = setup(THREE, |k| k).await;
     let (a, b, c) = tokio::join!(
-        setup.kubelet.admit(pod(1)),
-        setup.kubelet.admit(pod(1)),
-        setup.kubelet.admit(PodSpec::new("default", "c").container("compute", [(QAT, 1)]))
+        setup.kubelet.admit(pod("a", 1)),
+        setup.kubelet.admit(pod("b", 1)),
+        setup.kubelet.admit(pod("c", 1))
     );
     let ids: BTreeSet<_> = [a, b, c].into_iter().flat_map(|pod| pod.unwrap().device_ids()).collect();
     assert_eq!(ids.len(), 3);
@@ -133,14 +133,14 @@ async fn with_a_topology_hint_aligned_devices_come_first() {
         device("0000:03:00.0", "Healthy", None),
     ]);
     listed(&setup.kubelet, 3).await;
-    let first = setup.kubelet.admit(pod(1)).await.unwrap();
+    let first = setup.kubelet.admit(pod("vm", 1)).await.unwrap();
     assert_eq!(first.device_ids(), ["0000:02:00.0"]);
 }
 
 #[tokio::test]
 async fn pre_start_is_called_once_a_start_and_its_error_reaches_the_test() {
     let setup = setup(THREE, |k| k).await;
-    let admitted = setup.kubelet.admit(pod(1)).await.unwrap();
+    let admitted = setup.kubelet.admit(pod("vm", 1)).await.unwrap();
     *setup.plugin.is.pre_start.lock().unwrap() = PreStart::Refuse;
     let error = setup.kubelet.start_container(admitted.uid(), "compute").await.unwrap_err();
     assert!(matches!(&error, ContainerError::PreStart { status, .. } if status.code() == Code::Unavailable), "{error}");
@@ -153,10 +153,10 @@ async fn pre_start_is_called_once_a_start_and_its_error_reaches_the_test() {
 #[tokio::test]
 async fn pre_start_that_hangs_ends_at_the_deadline_and_holds_up_nobody() {
     let setup = setup(THREE, |k| k.pre_start_timeout(Duration::from_millis(200))).await;
-    let admitted = setup.kubelet.admit(pod(1)).await.unwrap();
+    let admitted = setup.kubelet.admit(pod("vm", 1)).await.unwrap();
     *setup.plugin.is.pre_start.lock().unwrap() = PreStart::Hang;
     let (start, other) =
-        tokio::join!(setup.kubelet.start_container(admitted.uid(), "compute"), setup.kubelet.admit(pod(1)));
+        tokio::join!(setup.kubelet.start_container(admitted.uid(), "compute"), setup.kubelet.admit(pod("other", 1)));
     assert!(
         matches!(start.unwrap_err(), ContainerError::PreStart { status, .. } if status.code() == Code::DeadlineExceeded)
     );
@@ -166,7 +166,7 @@ async fn pre_start_that_hangs_ends_at_the_deadline_and_holds_up_nobody() {
 #[tokio::test]
 async fn an_allocated_device_that_is_no_longer_listed_is_shown_healthy() {
     let setup = setup(THREE, |k| k).await;
-    let admitted = setup.kubelet.admit(pod(1)).await.unwrap();
+    let admitted = setup.kubelet.admit(pod("vm", 1)).await.unwrap();
     setup.plugin.list_devices(vec![device("0000:03:00.0", "Unhealthy", None)]);
     let status = |id: &str| setup.kubelet.look(|state| state.pod_status(admitted.uid())[id]);
     setup.kubelet.wait_for("one device", SOON, |state| state.capacity(QAT) == 1).await.unwrap();
@@ -180,11 +180,74 @@ async fn an_allocated_device_that_is_no_longer_listed_is_shown_healthy() {
 async fn the_logs_folder_names_the_pod_until_it_is_deleted() {
     let host = tempfile::tempdir().unwrap();
     let setup = setup(THREE, |k| k.host_root(host.path())).await;
-    let admitted = setup.kubelet.admit(pod(1)).await.unwrap();
+    let admitted = setup.kubelet.admit(pod("vm", 1)).await.unwrap();
     let folder = host.path().join("var/log/pods").join(format!("default_vm_{}", admitted.uid()));
     assert!(folder.join("compute").is_dir());
     setup.kubelet.finish_pod(admitted.uid());
     assert!(folder.is_dir());
     setup.kubelet.delete_pod(admitted.uid());
     assert!(!folder.exists());
+}
+
+#[tokio::test]
+async fn an_allocate_that_hangs_holds_up_every_other_pod() {
+    let setup = setup(THREE, |k| k).await;
+    setup.plugin.is.hang_allocate.store(true, Ordering::Relaxed);
+    let hanging = setup.kubelet.admit(pod("hanging", 1));
+    let meanwhile = async {
+        let asked = |_: &State| setup.plugin.is.allocated.lock().unwrap().len() == 1;
+        setup.kubelet.wait_for("the first pod hangs in Allocate", SOON, asked).await.unwrap();
+        setup.plugin.is.hang_allocate.store(false, Ordering::Relaxed);
+        let mut waiting = std::pin::pin!(setup.kubelet.admit(pod("waiting", 1)));
+        assert!(tokio::time::timeout(Duration::from_millis(50), &mut waiting).await.is_err());
+        setup.kubelet.disconnect(QAT).await;
+        waiting.await
+    };
+    let (hanging, waiting) = tokio::join!(hanging, meanwhile);
+    assert!(hanging.unwrap_err().to_string().contains("Cancelled"));
+    assert!(waiting.unwrap_err().to_string().contains("no healthy devices"));
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_cannot_be_written_ends_the_pod() {
+    let setup = setup(THREE, |k| k).await;
+    let file = setup.kubelet.plugin_dir().join("kubelet_internal_checkpoint");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir_all(file.join("in the way")).unwrap();
+    let error = setup.kubelet.admit(pod("vm", 1)).await.unwrap_err();
+    assert!(error.to_string().contains("failed to write checkpoint"), "{error}");
+}
+
+#[tokio::test]
+async fn a_pod_can_be_made_again_under_its_name_once_it_is_deleted() {
+    let setup = setup(THREE, |k| k).await;
+    let first = setup.kubelet.admit(pod("vm", 3)).await.unwrap();
+    let error = setup.kubelet.admit(pod("vm", 1)).await.unwrap_err();
+    assert_eq!(error, AdmissionError::AlreadyExists("default/vm".to_owned()));
+    setup.kubelet.delete_pod(first.uid());
+    let second = setup.kubelet.admit(pod("vm", 3)).await.unwrap();
+    assert_ne!(first.uid(), second.uid());
+}
+
+#[tokio::test]
+async fn an_owned_device_that_is_unhealthy_counts_twice_for_the_scheduler() {
+    let setup = setup(THREE, |k| k).await;
+    let admitted = setup.kubelet.admit(pod("vm", 1)).await.unwrap();
+    assert_eq!(setup.kubelet.look(|state| state.schedulable(QAT)), 2);
+    let ids =
+        THREE.iter().map(|id| device(id, if admitted.device_ids() == [*id] { "Unhealthy" } else { "Healthy" }, None));
+    setup.plugin.list_devices(ids.collect());
+    listed(&setup.kubelet, 2).await;
+    assert_eq!(setup.kubelet.look(|state| state.schedulable(QAT)), 1);
+}
+
+#[tokio::test]
+async fn every_call_is_recorded_with_its_duration_and_its_outcome() {
+    let setup = setup(THREE, |k| k).await;
+    let admitted = setup.kubelet.admit(pod("vm", 1)).await.unwrap();
+    setup.kubelet.start_container(admitted.uid(), "compute").await.unwrap();
+    let calls: Vec<_> = setup.kubelet.look(|state| state.calls(QAT).map(|call| call.rpc).collect());
+    assert_eq!(calls, [Rpc::GetPreferredAllocation, Rpc::Allocate, Rpc::PreStartContainer]);
+    let slowest = setup.kubelet.look(|state| state.calls(QAT).map(|call| call.took).max());
+    assert!(slowest.unwrap() < SOON);
 }

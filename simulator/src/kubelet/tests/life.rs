@@ -3,7 +3,6 @@
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::plugin::TestPlugin;
 use super::{QAT, listed, setup};
 use crate::kubelet::{AdmissionError, Kubelet, Phase, PodSpec, Sources};
 
@@ -21,10 +20,7 @@ async fn twenty_restarts_take_the_plugins_socket_and_the_plugin_can_come_back() 
     for restart in 1..=20 {
         setup.kubelet.restart().await.unwrap();
         assert!(!socket.exists(), "restart {restart} left the plugin's socket");
-        let plugin = TestPlugin::serve(&socket);
-        plugin.list(TWO);
-        plugin.register(&setup.kubelet, QAT).await.unwrap();
-        listed(&setup.kubelet, 2).await;
+        let _plugin = setup.plugin_again().await;
         assert_eq!(setup.kubelet.look(|state| state.allocated(QAT).len()), 1);
         assert_eq!(setup.kubelet.look(|state| state.phase(admitted.uid())), Some(Phase::Running));
     }
@@ -107,4 +103,17 @@ async fn a_kubelet_that_cannot_make_its_folder_says_which() {
     std::fs::write(&file, "").unwrap();
     let error = Kubelet::builder(&file).start().await.unwrap_err().to_string();
     assert!(error.contains("device-plugins"), "{error}");
+}
+
+#[tokio::test]
+async fn the_pod_sources_can_come_some_time_after_a_restart() {
+    let setup = setup(TWO, |k| k).await;
+    let admitted = setup.kubelet.admit(pod()).await.unwrap();
+    setup.kubelet.set_sources(Sources::After(Duration::from_millis(100)));
+    setup.kubelet.restart().await.unwrap();
+    setup.kubelet.finish_pod(admitted.uid());
+    assert_eq!(setup.kubelet.look(|state| state.allocated(QAT).len()), 1);
+    let _plugin = setup.plugin_again().await;
+    let next = PodSpec::new("default", "next").container("compute", [(QAT, 2)]);
+    setup.kubelet.admit(next).await.unwrap();
 }

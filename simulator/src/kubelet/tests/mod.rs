@@ -24,6 +24,17 @@ struct Setup {
     _folder: tempfile::TempDir,
 }
 
+impl Setup {
+    /// The plugin comes back on its old socket after a restart of the kubelet.
+    async fn plugin_again(&self) -> TestPlugin {
+        let plugin = TestPlugin::serve(&self.kubelet.plugin_dir().join("qat.sock"));
+        plugin.list(&["0000:01:00.0", "0000:02:00.0"]);
+        plugin.register(&self.kubelet, QAT).await.unwrap();
+        listed(&self.kubelet, 2).await;
+        plugin
+    }
+}
+
 /// A kubelet in a fresh folder.
 async fn kubelet(with: impl FnOnce(KubeletBuilder) -> KubeletBuilder) -> (Kubelet, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();

@@ -33,6 +33,7 @@ pub(super) struct Behaviour {
     pub(super) started: Mutex<Vec<Vec<String>>>,
     pub(super) options: Mutex<api::DevicePluginOptions>,
     pub(super) refuse_allocate: AtomicBool,
+    pub(super) hang_allocate: AtomicBool,
     pub(super) refuse_preferred: AtomicBool,
     pub(super) refuse_options: AtomicBool,
     pub(super) pre_start: Mutex<PreStart>,
@@ -68,6 +69,7 @@ impl TestPlugin {
             started: Mutex::default(),
             options: Mutex::new(options),
             refuse_allocate: AtomicBool::new(false),
+            hang_allocate: AtomicBool::new(false),
             refuse_preferred: AtomicBool::new(false),
             refuse_options: AtomicBool::new(false),
             pre_start: Mutex::new(PreStart::Succeed),
@@ -182,8 +184,12 @@ impl DevicePlugin for Served {
         if self.0.refuse_allocate.load(Ordering::Relaxed) {
             return Err(Status::failed_precondition("driver unbound"));
         }
-        let container_responses = request.into_inner().container_requests.into_iter().map(|asked| {
-            self.0.allocated.lock().unwrap().push(asked.devices_ids.clone());
+        let requests = request.into_inner().container_requests;
+        self.0.allocated.lock().unwrap().extend(requests.iter().map(|asked| asked.devices_ids.clone()));
+        if self.0.hang_allocate.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        let container_responses = requests.into_iter().map(|asked| {
             let envs = [("PCI_RESOURCE_INTEL_COM_QAT".to_owned(), asked.devices_ids.join(","))].into();
             let spec = api::DeviceSpec {
                 container_path: "/dev/vfio/vfio".to_owned(),

@@ -54,8 +54,8 @@ async fn a_pod_is_listed_with_one_entry_a_device_and_without_its_init_containers
 
 #[tokio::test]
 async fn nothing_is_listed_until_the_pod_sources_are_ready() {
-    let setup = setup(TWO, |k| k.sources(Sources::WhenTold)).await;
-    setup.kubelet.sources_ready().await;
+    let setup = setup(TWO, |k| k).await;
+    setup.kubelet.set_sources(Sources::WhenTold);
     let admitted = setup.kubelet.admit(pod("vm")).await.unwrap();
     setup.kubelet.restart().await.unwrap();
     assert_eq!(list(&setup.kubelet).await, []);
@@ -113,4 +113,15 @@ async fn calls_beyond_the_rate_limit_are_refused() {
         refused = client.list(api::ListPodResourcesRequest {}).await.err();
     }
     assert_eq!(refused.unwrap().code(), Code::ResourceExhausted);
+}
+
+#[tokio::test]
+async fn it_can_be_made_unreachable_and_counts_its_calls() {
+    let setup = setup(TWO, |k| k).await;
+    setup.kubelet.refuse_pod_resources(true);
+    let answer = client(&setup.kubelet).await.list(api::ListPodResourcesRequest {}).await;
+    assert_eq!(answer.unwrap_err().code(), Code::Unavailable);
+    setup.kubelet.refuse_pod_resources(false);
+    assert_eq!(list(&setup.kubelet).await, []);
+    assert_eq!(setup.kubelet.look(|state| state.pod_resources_calls().len()), 2);
 }

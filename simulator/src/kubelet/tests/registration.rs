@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use super::plugin::{TestPlugin, register};
 use super::{QAT, SOON, kubelet, listed, setup};
+use crate::kubelet::{Answer, Plugin, call_with_authority};
+
+/// RFC 9113, section 7.
+const PROTOCOL_ERROR: u32 = 1;
 
 #[tokio::test]
 async fn a_registered_plugin_shows_its_devices_as_capacity() {
@@ -75,4 +79,26 @@ async fn a_change_of_health_reaches_allocatable_and_the_history() {
     assert_eq!(last.changes.len(), 1);
     let changed = last.changes["0000:02:00.0"].as_ref().unwrap();
     assert_eq!(changed.numa, [1]);
+}
+
+#[tokio::test]
+async fn a_plugin_built_on_h2_refuses_the_authority_of_older_kubelets() {
+    let setup = setup(&[], |k| k).await;
+    let socket = setup.kubelet.plugin_dir().join("qat.sock");
+    let authority = socket.to_str().unwrap();
+    assert_eq!(call_with_authority(&socket, "localhost", SOON).await.unwrap(), Answer::Headers);
+    assert_eq!(call_with_authority(&socket, authority, SOON).await.unwrap(), Answer::Reset(PROTOCOL_ERROR));
+}
+
+#[tokio::test]
+async fn a_plugin_can_be_called_without_a_kubelet() {
+    let setup = setup(&["0000:01:00.0"], |k| k).await;
+    let plugin = Plugin::dial(setup.kubelet.plugin_dir().join("qat.sock"), SOON).await.unwrap();
+    assert!(plugin.options().await.unwrap().pre_start_required);
+    let message = plugin.list_and_watch().await.unwrap().message().await.unwrap().unwrap();
+    assert_eq!(message.devices[0].id, "0000:01:00.0");
+    let ids = vec!["0000:01:00.0".to_owned()];
+    assert_eq!(plugin.allocate([ids.clone(), Vec::new()]).await.unwrap().len(), 2);
+    assert_eq!(plugin.preferred_allocation(ids.clone(), Vec::new(), 1).await.unwrap(), ids);
+    plugin.pre_start(ids).await.unwrap();
 }

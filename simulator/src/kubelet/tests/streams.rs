@@ -1,5 +1,6 @@
 //! The end of a `ListAndWatch` stream.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::plugin::TestPlugin;
@@ -9,12 +10,18 @@ use crate::kubelet::{Health, KubeletVersion};
 const TWO: &[&str] = &["0000:01:00.0", "0000:02:00.0"];
 
 #[tokio::test]
-async fn the_end_of_a_stream_takes_allocatable_and_leaves_capacity_for_the_grace_period() {
-    let setup = setup(TWO, |k| k.stop_grace(Duration::from_millis(300))).await;
+async fn the_end_of_a_stream_takes_allocatable_at_once_and_leaves_capacity() {
+    let setup = setup(TWO, |k| k).await;
     setup.plugin.end_streams();
     setup.kubelet.wait_for("nothing allocatable", SOON, |state| state.allocatable(QAT) == 0).await.unwrap();
     assert_eq!(setup.kubelet.capacity(QAT), 2);
     assert!(setup.kubelet.devices(QAT).values().all(|device| device.health == Health::Unhealthy));
+}
+
+#[tokio::test]
+async fn capacity_goes_when_the_grace_period_is_over() {
+    let setup = setup(TWO, |k| k.stop_grace(Duration::from_millis(20))).await;
+    setup.plugin.end_streams();
     setup.kubelet.wait_for("the resource is gone", SOON, |state| !state.has_resource(QAT)).await.unwrap();
     assert_eq!(setup.kubelet.capacity(QAT), 0);
 }
@@ -97,4 +104,30 @@ async fn a_connection_that_the_kubelet_closes_comes_back_with_a_registration() {
     assert_eq!(setup.kubelet.allocatable(QAT), 0);
     setup.plugin.register(&setup.kubelet, QAT).await.unwrap();
     listed(&setup.kubelet, 2).await;
+}
+
+#[tokio::test]
+async fn a_message_of_an_old_stream_still_replaces_the_list() {
+    for version in [KubeletVersion::V1_32, KubeletVersion::Newer] {
+        let setup = setup(TWO, |k| k.version(version)).await;
+        let second = TestPlugin::serve(&setup.kubelet.plugin_dir().join("second.sock"));
+        second.list(&["0000:03:00.0"]);
+        second.register(&setup.kubelet, QAT).await.unwrap();
+        listed(&setup.kubelet, 1).await;
+        setup.plugin.list(&["0000:01:00.0", "0000:02:00.0", "0000:04:00.0"]);
+        listed(&setup.kubelet, 3).await;
+    }
+}
+
+#[tokio::test]
+async fn after_a_failed_registration_the_end_of_the_live_stream_goes_unnoticed() {
+    for version in [KubeletVersion::V1_32, KubeletVersion::Newer] {
+        let setup = setup(TWO, |k| k.version(version)).await;
+        let client = setup.kubelet.look(|state| state.clients.all()).pop().unwrap();
+        setup.plugin.is.refuse_options.store(true, Ordering::Relaxed);
+        setup.plugin.register(&setup.kubelet, QAT).await.unwrap_err();
+        setup.plugin.end_streams();
+        client.until_ended().await;
+        assert_eq!(setup.kubelet.allocatable(QAT), 2);
+    }
 }

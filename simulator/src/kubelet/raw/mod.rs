@@ -1,5 +1,7 @@
 //! A plugin called directly, without a kubelet's judgement: for bad input, and for plugins under test alone.
 
+mod authority;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use vfiod_proto::deviceplugin as api;
 use vfiod_proto::deviceplugin::device_plugin_client::DevicePluginClient;
 
 use super::client::dial;
+pub use authority::{Answer, call_with_authority};
 
 /// A connection to a plugin's socket.
 #[derive(Debug, Clone)]
