@@ -61,10 +61,11 @@ impl Resource {
     #[must_use]
     pub fn is_same_definition(&self, other: &Self) -> bool {
         let Self { name, pci, mdev, aliases, external, serving, origins: _ } = self;
+        let aliases: BTreeSet<_> = aliases.iter().collect();
         name == &other.name
             && pci == &other.pci
             && mdev == &other.mdev
-            && aliases == &other.aliases
+            && aliases == other.aliases.iter().collect()
             && external == &other.external
             && serving == &other.serving
     }

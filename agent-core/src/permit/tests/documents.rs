@@ -204,3 +204,13 @@ fn what_a_cr_seems_to_misspell_is_worth_a_notice() {
     let text = CR.replace("someday", "externalResourceProvder");
     assert!(notices(&text).iter().any(|notice| notice.contains("did you mean externalResourceProvider?")));
 }
+
+#[test]
+fn every_example_of_the_reference_is_good() {
+    let reference = include_str!("../../../../docs/CONFIG.md");
+    let blocks: Vec<_> = reference.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        assert_eq!(good(block).notices, [], "{block}");
+    }
+}

@@ -95,15 +95,19 @@ proptest! {
         if let Some(resource) = old.get(&kept) {
             prop_assert!(resource.is_same_definition(new.get(&kept).unwrap()));
         }
-        // No device belongs to two resources, and each resource is the old one or made of the new entries alone.
+        // Every resource is the old one, or made of the new document's good entries: of all of them, unless it is a new
+        // resource that lost some to a kept definition.
         for resource in new.resources() {
-            let is_old = old.get(resource.name.as_str()).is_some_and(|old| old.is_same_definition(resource));
-            let is_new = after.iter().filter(|e| e.resource() == resource.name.as_str()).all(|entry| {
-                entry.selector == after[spoilt].selector
-                    || new.resource_of(&entry.device()).is_some_and(|found| found.name == resource.name)
-                    || old.get(resource.name.as_str()).is_none()
+            let before = old.get(resource.name.as_str());
+            if before.is_some_and(|before| before.is_same_definition(resource)) {
+                continue;
+            }
+            let mine = |(index, entry): &(usize, &Planned)| *index != spoilt && entry.resource() == resource.name.as_str();
+            let (fed, lost): (Vec<_>, Vec<_>) = after.iter().enumerate().filter(mine).partition(|(_, entry)| {
+                resource_of(&new, &entry.device()).as_deref() == Some(resource.name.as_str())
             });
-            prop_assert!(is_old || is_new, "{resource:?}");
+            prop_assert_eq!(fed.len(), resource.pci.len() + resource.mdev.len());
+            prop_assert!(before.is_none() || lost.is_empty(), "{:?} lost {:?}", resource, lost);
         }
     }
 

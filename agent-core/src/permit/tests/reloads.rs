@@ -32,8 +32,11 @@ fn a_good_document_is_followed_whatever_was_before() {
 #[test]
 fn moving_an_entry_is_no_change() {
     let (before, after) = reload(
-        &own(&["10de:0001 a.com/x", "10de:0002 b.com/y"]),
-        &format!("# moved\n{}", own(&["10de:0002 b.com/y", "10de:0001 a.com/x"])),
+        &own(&["10de:0001 a.com/x envAliases: [A]", "10de:0002 b.com/y", "10de:0003 a.com/x envAliases: [B]"]),
+        &format!(
+            "# moved\n{}",
+            own(&["10de:0003 a.com/x envAliases: [B]", "10de:0002 b.com/y", "10de:0001 a.com/x envAliases: [A]"])
+        ),
     );
     assert!(Permit::diff(&before, &after.permit).is_empty());
 }
