@@ -152,7 +152,7 @@ async fn allocate(shared: &Shared, wanted: Wanted<'_>, ids: &BTreeSet<String>) -
     };
     let sent: Vec<_> = ids.iter().cloned().collect();
     let call = endpoint.allocate(sent.clone());
-    let answer = recorded(shared, wanted.resource, Rpc::Allocate, &sent, call).await.map_err(|status| {
+    let answer = recorded(shared, wanted.resource, Rpc::Allocate, |_| sent, call).await.map_err(|status| {
         shared.update(restore);
         describe(&status)
     })?;

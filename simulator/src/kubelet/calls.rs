@@ -24,7 +24,7 @@ pub struct Call {
     pub resource: String,
     /// Which call.
     pub rpc: Rpc,
-    /// The ids sent; for `GetPreferredAllocation` the available ones.
+    /// The ids sent; for `GetPreferredAllocation` the ids that the plugin preferred.
     pub ids: Vec<String>,
     /// When the kubelet sent it.
     pub begun: Instant,
@@ -41,12 +41,12 @@ impl State {
     }
 }
 
-/// Makes a call and records it.
+/// Makes a call and records it with the ids that `ids` finds in its answer.
 pub(super) async fn recorded<T>(
     shared: &Shared,
     resource: &str,
     rpc: Rpc,
-    ids: &[String],
+    ids: impl FnOnce(Option<&T>) -> Vec<String>,
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {
     let begun = Instant::now();
@@ -54,7 +54,7 @@ pub(super) async fn recorded<T>(
     let call = Call {
         resource: resource.to_owned(),
         rpc,
-        ids: ids.to_vec(),
+        ids: ids(answer.as_ref().ok()),
         begun,
         took: begun.elapsed(),
         outcome: answer.as_ref().map(|_| ()).map_err(Status::clone),

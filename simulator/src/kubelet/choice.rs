@@ -31,9 +31,9 @@ pub(super) async fn devices_to_allocate(
     // The kubelet lets go of its lock during this call.
     let preferred = match question.endpoint.filter(Endpoint::wants_preferred_allocation) {
         Some(endpoint) => {
-            let available = question.available;
-            let call = endpoint.preferred_allocation(available.clone(), question.must_include, wanted.count);
-            let ids = recorded(shared, wanted.resource, Rpc::GetPreferredAllocation, &available, call);
+            let call = endpoint.preferred_allocation(question.available, question.must_include, wanted.count);
+            let preferred = |answer: Option<&Vec<String>>| answer.cloned().unwrap_or_default();
+            let ids = recorded(shared, wanted.resource, Rpc::GetPreferredAllocation, preferred, call);
             ids.await
                 .map_err(|e| format!("device plugin GetPreferredAllocation rpc failed with err: {}", describe(&e)))?
         }

@@ -74,6 +74,6 @@ async fn pre_start(shared: &Shared, uid: &str, container: &str, resource: &str) 
     };
     let begun = Instant::now();
     let call = endpoint.pre_start(ids.clone(), shared.config.pre_start_timeout);
-    let answer = recorded(shared, resource, Rpc::PreStartContainer, &ids, call).await;
+    let answer = recorded(shared, resource, Rpc::PreStartContainer, |_| ids, call).await;
     answer.map_err(|status| ContainerError::PreStart { resource: resource.to_owned(), status, took: begun.elapsed() })
 }

@@ -211,7 +211,7 @@ impl State {
     }
 
     /// manager.go, `PluginListAndWatchReceiver`. The message counts for the resource, whichever client it came from.
-    pub(super) fn take_listing(&mut self, client: &Client, message: &api::ListAndWatchResponse) {
+    pub(super) fn take_listing(&mut self, client: &Client, message: &api::ListAndWatchResponse, received: Instant) {
         let known = self.resources.entry(client.resource.clone()).or_default();
         let before = std::mem::take(&mut known.all);
         known.replace(&message.devices);
@@ -223,7 +223,7 @@ impl State {
             }
         }
         let listing = Listing {
-            received: Instant::now(),
+            received,
             socket: client.socket.clone(),
             bytes: message.encoded_len(),
             healthy: known.healthy.len(),

@@ -1,6 +1,7 @@
 //! The life of a client: connect, `ListAndWatch`, and what its end does to the resource.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tonic::Status;
 use vfiod_proto::deviceplugin as api;
@@ -58,9 +59,10 @@ async fn follow(shared: &Shared, client: &Client) -> Status {
         };
         match message {
             Ok(Some(message)) => {
+                let received = Instant::now();
                 // Under one lock, so that whoever sees the devices finds the checkpoint written.
                 let written = shared.update(|state| {
-                    state.take_listing(client, &message);
+                    state.take_listing(client, &message, received);
                     state.checkpoint().write(&shared.config.checkpoint_file())
                 });
                 if let Err(error) = written {
