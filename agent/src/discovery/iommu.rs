@@ -58,7 +58,8 @@ pub(super) fn read(
     let devices = format!("{id}/devices");
     match groups.names(&*devices, |name| names.push(String::from_utf8_lossy(name).into_owned())) {
         Ok(()) => {}
-        Err(Errno::NOENT | Errno::NODEV) if !groups.has(&*id.to_string()).unwrap_or(true) => return Ok(None),
+        // The last member takes the list with it before the group goes (kernel: `drivers/iommu/iommu.c`, `iommu_group_release`).
+        Err(Errno::NOENT | Errno::NODEV) => return Ok(None),
         Err(errno) => return Err(Fault::new(format!("{LIST}/{devices}"), errno, Consequence::MembersFromLinks)),
     }
     names.sort_unstable();

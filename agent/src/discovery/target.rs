@@ -29,6 +29,9 @@ pub fn read_device(root: &HostRoot, id: DeviceId) -> Reading {
     }
 }
 
+/// How often a device is read before a fault is believed: one that goes and comes back while it is read looks broken.
+const ATTEMPTS: usize = 3;
+
 /// Reads one device of a list; `None` where it is gone.
 pub(super) fn read_from(
     list: &List,
@@ -36,8 +39,21 @@ pub(super) fn read_from(
     scratch: &mut Scratch,
     faults: &mut Vec<Fault>,
 ) -> Result<Option<Device>, Fault> {
-    match id {
-        DeviceId::Pci(bdf) => pci::read(list, bdf, scratch, faults),
-        DeviceId::Mdev(uuid) => mdev::read(list, uuid, scratch, faults),
+    let mut attempt = || {
+        let mut minor = Vec::new();
+        let read = match id {
+            DeviceId::Pci(bdf) => pci::read(list, bdf, scratch, &mut minor),
+            DeviceId::Mdev(uuid) => mdev::read(list, uuid, scratch, &mut minor),
+        };
+        (read, minor)
+    };
+    let mut last = attempt();
+    for _ in 1..ATTEMPTS {
+        if last.0.is_ok() {
+            break;
+        }
+        last = attempt();
     }
+    faults.append(&mut last.1);
+    last.0
 }
