@@ -66,19 +66,25 @@ impl Role {
 
 impl Inotify {
     pub(super) fn new() -> io::Result<Self> {
-        let descriptor = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        let descriptor = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(|errno| match errno {
+            Errno::MFILE => io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                "no inotify descriptor: the limit fs.inotify.max_user_instances (or of open files) is reached; raise it",
+            ),
+            errno => errno.into(),
+        })?;
         Ok(Self { descriptor: readable(descriptor)?, held: RefCell::default() })
     }
 
     /// Watches the inode at `path`. One inode has one watch, whose roles add up.
     pub(super) fn watch(&self, path: &Path, role: Role) -> io::Result<WatchId> {
         let flags = role.flags() | WatchFlags::MASK_ADD;
-        let watch = inotify::add_watch(self.descriptor.get_ref(), path, flags).map_err(|errno| match errno {
-            Errno::NOSPC => io::Error::new(
-                io::ErrorKind::QuotaExceeded,
-                format!("cannot watch {}: the limit fs.inotify.max_user_watches is reached; raise it", path.display()),
-            ),
-            errno => errno.into(),
+        let watch = inotify::add_watch(self.descriptor.get_ref(), path, flags).map_err(|errno| {
+            let reason = match errno {
+                Errno::NOSPC => "the limit fs.inotify.max_user_watches is reached; raise it".to_owned(),
+                errno => io::Error::from(errno).to_string(),
+            };
+            io::Error::new(errno.kind(), format!("cannot watch {}: {reason}", path.display()))
         })?;
         self.held.borrow_mut().insert(watch);
         Ok(watch)

@@ -83,14 +83,14 @@ fn walk(inotify: &Inotify, path: &Path, target: Target, hops: &mut Vec<(WatchId,
         match inotify.watch(&here, Role::Hop) {
             Ok(watch) => hops.push((watch, name.clone())),
             // A folder may be passable without being readable: go on, and remember that it is not seen.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => unwatched = Some(named(&here, &error)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => unwatched = Some(error.to_string()),
             Err(error) => return Err(error),
         }
         let next = here.join(name);
         let status = match fs::symlink_metadata(&next) {
             Ok(status) => status,
             Err(error) if is_absence(&error) => return Ok(unwatched.map_or(End::Nothing, End::Blind)),
-            Err(error) => return Ok(End::Blind(named(&next, &error))),
+            Err(error) => return Ok(End::Blind(format!("cannot look at {}: {error}", next.display()))),
         };
         if status.is_symlink() {
             links += 1;
@@ -131,8 +131,4 @@ fn steps(path: &Path) -> impl Iterator<Item = Step> {
 
 fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-fn named(path: &Path, error: &io::Error) -> String {
-    format!("cannot watch {}: {error}", path.display())
 }

@@ -269,3 +269,80 @@ fn odd_targets_are_absent_not_fatal() {
         assert_eq!(watcher.watch_file(6, Path::new("")), State::Absent);
     });
 }
+
+/// Runs a scenario as a user who owns nothing, on a thread of its own.
+fn as_nobody(scenario: impl AsyncFn(&Path) + Send + 'static) {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().to_owned();
+    fs::create_dir_all(root.join("hidden/open")).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode;
+    fs::set_permissions(root.join("hidden"), mode(0o311)).unwrap();
+    fs::set_permissions(root.join("hidden/open"), mode(0o777)).unwrap();
+    fs::set_permissions(&root, mode(0o755)).unwrap();
+    let thread = std::thread::spawn(move || {
+        if rustix::process::getuid().is_root() {
+            let nobody = rustix::process::Uid::from_raw(65534);
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        }
+        let (runtime, _) = Runtime::start(IoMode::Auto).unwrap();
+        runtime.block_on(scenario(&root));
+    });
+    thread.join().unwrap();
+    fs::set_permissions(folder.path().join("hidden"), mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_folder_that_may_be_passed_but_not_read_does_not_hide_what_is_behind_it() {
+    as_nobody(async |root| {
+        let mut watcher = Watcher::new().unwrap();
+        assert_eq!(watcher.watch_folder(1, &root.join("hidden/open")), State::Present);
+        fs::create_dir(root.join("hidden/open/12")).unwrap();
+        until(&mut watcher, change("12", ChangeKind::Created)).await;
+    });
+}
+
+#[test]
+fn what_cannot_be_awaited_is_said_and_names_the_folder() {
+    as_nobody(async |root| {
+        let mut watcher = Watcher::new().unwrap();
+        for path in ["hidden", "hidden/absent"] {
+            let State::Blind(reason) = watcher.watch_folder(1, &root.join(path)) else { panic!("{path} is seen") };
+            assert!(reason.contains("hidden: Permission denied"), "{reason}");
+        }
+    });
+}
+
+fn run(command: &[&str]) {
+    let status = std::process::Command::new(command[0]).args(&command[1..]).status().unwrap();
+    assert!(status.success(), "{command:?}");
+}
+
+#[test]
+fn a_mount_is_found_by_the_recheck_and_its_end_is_noticed_at_once() {
+    let thread = std::thread::spawn(|| {
+        // SAFETY: a mount namespace of this thread changes no memory and no descriptor.
+        let alone = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) };
+        if let Err(errno) = alone {
+            assert!(std::env::var_os("VFIOD_NO_SKIP").is_none(), "mounting needs root ({errno})");
+            eprintln!("SKIPPED: mounting needs root ({errno})");
+            return;
+        }
+        run(&["mount", "--make-rprivate", "/"]);
+        in_both_modes(async |root| {
+            let target = root.join("vfio");
+            fs::create_dir(&target).unwrap();
+            let mut watcher = Watcher::new().unwrap();
+            watcher.watch_folder(1, &target);
+            run(&["mount", "-t", "tmpfs", "none", target.to_str().unwrap()]);
+            watcher.recheck();
+            until(&mut watcher, of_itself(ChangeKind::Appeared)).await;
+            fs::create_dir(target.join("12")).unwrap();
+            until(&mut watcher, change("12", ChangeKind::Created)).await;
+            run(&["umount", target.to_str().unwrap()]);
+            until(&mut watcher, of_itself(ChangeKind::Appeared)).await;
+            fs::create_dir(target.join("13")).unwrap();
+            until(&mut watcher, change("13", ChangeKind::Created)).await;
+        });
+    });
+    thread.join().unwrap();
+}
