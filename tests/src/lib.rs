@@ -1,4 +1,7 @@
 //! Tests of vfiod that need more than one crate: end to end on a simulated node, and inside a virtual machine on a
 //! real kernel.
 
+pub mod agent;
 pub mod vm;
+
+pub use agent::{Agent, AgentBuilder};

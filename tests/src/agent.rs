@@ -1,0 +1,198 @@
+//! The agent under test: the real binary, as a process of its own.
+
+use anyhow::{Context, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    env,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// How long anything that should happen may take; far longer than it does.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running `vfiod run`. Killed when dropped; its log is printed when the test fails.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    folder: TempDir,
+}
+
+/// How to start it.
+#[derive(Debug, Clone)]
+pub struct AgentBuilder {
+    host_root: PathBuf,
+    kubelet_dir: PathBuf,
+    config: String,
+    config_path: Option<PathBuf>,
+    flags: Vec<String>,
+}
+
+/// The binary to test: `$VFIOD_BIN`, or the one built beside the tests.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn binary() -> PathBuf {
+    if let Some(path) = env::var_os("VFIOD_BIN") {
+        return path.into();
+    }
+    let beside = env::current_exe()
+        .ok()
+        .and_then(|exe| exe.ancestors().find(|path| path.join("vfiod").is_file()).map(|path| path.join("vfiod")));
+    #[allow(clippy::expect_used, reason = "a test without its subject cannot go on")]
+    beside.expect("no vfiod binary: run `cargo build --package vfiod` first, or set VFIOD_BIN")
+}
+
+impl Agent {
+    /// An agent for the node at `host_root` and the kubelet at `kubelet_dir`, with this configuration.
+    #[must_use]
+    pub fn builder(host_root: &Path, kubelet_dir: &Path, config: &str) -> AgentBuilder {
+        AgentBuilder {
+            host_root: host_root.to_owned(),
+            kubelet_dir: kubelet_dir.to_owned(),
+            config: config.to_owned(),
+            config_path: None,
+            flags: Vec::new(),
+        }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The configuration file that was made for it.
+    #[must_use]
+    pub fn config_path(&self) -> PathBuf {
+        self.folder.path().join("config.yaml")
+    }
+
+    /// Writes its configuration anew.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn configure(&self, config: &str) -> anyhow::Result<()> {
+        fs::write(self.config_path(), config).context("writing the configuration")
+    }
+
+    /// Everything it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Waits until the log holds `text`.
+    ///
+    /// # Errors
+    /// When it does not come to that.
+    pub fn wait_for_log(&self, text: &str) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while !self.log().contains(text) {
+            ensure!(begun.elapsed() < PATIENCE, "{text:?} did not appear in the log:\n{}", self.log());
+            sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).context("signalling vfiod")
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn wait(&mut self) -> anyhow::Result<ExitStatus> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if begun.elapsed() > PATIENCE {
+                bail!("vfiod did not end:\n{}", self.log());
+            }
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Ends it with SIGTERM and waits.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn terminate(&mut self) -> anyhow::Result<ExitStatus> {
+        self.signal(Signal::TERM)?;
+        self.wait()
+    }
+
+    /// Whether it is still running.
+    ///
+    /// # Errors
+    /// When its state cannot be asked for.
+    pub fn is_running(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of vfiod ---\n{}", self.log());
+        }
+    }
+}
+
+impl AgentBuilder {
+    /// Adds a flag and its value.
+    #[must_use]
+    pub fn flag(mut self, name: &str, value: &str) -> Self {
+        self.flags.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// Reads the configuration from a file of the test's own.
+    #[must_use]
+    pub fn config_at(mut self, path: &Path) -> Self {
+        self.config_path = Some(path.to_owned());
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn start(self) -> anyhow::Result<Agent> {
+        let folder = TempDir::new()?;
+        fs::write(folder.path().join("config.yaml"), &self.config)?;
+        let config = self.config_path.unwrap_or_else(|| folder.path().join("config.yaml"));
+        let log = File::create(folder.path().join("log"))?;
+        let child = Command::new(binary())
+            .arg("run")
+            .arg("--config")
+            .arg(config)
+            .arg("--host-root")
+            .arg(&self.host_root)
+            .arg("--kubelet-dir")
+            .arg(&self.kubelet_dir)
+            .args(["--log-level", "vfiod=debug,info"])
+            .args(&self.flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .context("starting vfiod")?;
+        Ok(Agent { child, folder })
+    }
+}
