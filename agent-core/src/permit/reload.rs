@@ -108,9 +108,17 @@ impl Parsed {
         self.permit = Permit::new(resources, settings);
         self.notices.clone_from(&self.said);
         self.notices.extend(self.permit.resources().iter().flat_map(|resource| idle_aliases(resource)));
-        self.notices.extend(self.permit.idle().map(Idle::finding));
+        self.notices.extend(self.permit.idle().map(|idle| self.idleness(idle)));
         self.problems.sort_by_key(|problem| problem.at);
         self.notices.sort_by_key(|notice| notice.at);
+    }
+
+    fn idleness(&self, idle: Idle) -> Notice {
+        if idle.permitted > 0 || self.rejected.is_empty() {
+            return idle.finding();
+        }
+        let what = "every entry is rejected, so vfiod serves nothing";
+        Notice::new(Position::START, "permittedHostDevices", what, "correct the entries that are reported as bad")
     }
 
     /// Adds the good entries, but for those of kept resources; gives back what conflicts.

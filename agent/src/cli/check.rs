@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 use vfiod_core::{
-    permit::{self, DOCUMENT_MAX, Finding, Parsed, Problem, Resource, ServeMode, Settings},
+    permit::{self, DOCUMENT_MAX, Finding, Parsed, Resource, ServeMode, Settings},
     variables::Carried,
 };
 
@@ -80,8 +80,11 @@ fn check(bytes: &[u8], name: &str, serve: ServeMode) -> Report {
     let parsed = permit::decode(bytes).and_then(|text| permit::parse(text, serve));
     match parsed {
         Ok(parsed) => {
-            for (severity, finding) in in_order(&parsed) {
-                report.diagnose(name, severity, finding, &lossy);
+            for problem in &parsed.problems {
+                report.diagnose(name, "", problem, &lossy);
+            }
+            for notice in &parsed.notices {
+                report.diagnose(name, "notice: ", notice, &lossy);
             }
             report.good = parsed.problems.is_empty();
             report.summary = summary(&parsed, name, serve);
@@ -96,15 +99,6 @@ fn check(bytes: &[u8], name: &str, serve: ServeMode) -> Report {
         }
     }
     report
-}
-
-/// Problems and notices, in the order of the document.
-fn in_order(parsed: &Parsed) -> Vec<(&'static str, &Finding)> {
-    let problems = parsed.problems.iter().map(|problem: &Problem| ("", problem));
-    let notices = parsed.notices.iter().map(|notice| ("notice: ", notice));
-    let mut all: Vec<_> = problems.chain(notices).collect();
-    all.sort_by_key(|(_, finding)| finding.at);
-    all
 }
 
 impl Report {

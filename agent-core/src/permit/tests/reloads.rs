@@ -68,7 +68,9 @@ fn a_bad_entry_that_was_never_good_keeps_nothing() {
     let (_, after) = reload(&own(&["10de:0001 a.com/x"]), &own(&["10de:0007 gpu", "10de:0002 b.com/y envAliases: 3"]));
     assert_eq!(after.problems.len(), 2);
     assert_eq!(names(&after.permit), Vec::<&str>::new());
-    assert!(after.notices.iter().any(|notice| notice.what.contains("serves nothing")));
+    assert!(
+        after.notices.iter().any(|notice| notice.what.contains("every entry is rejected, so vfiod serves nothing"))
+    );
 }
 
 #[test]
