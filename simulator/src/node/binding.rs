@@ -71,19 +71,24 @@ impl World {
         }
         self.vfio_unregister(name)?;
         let folder = self.device(name)?.folder.clone();
-        self.tree.remove_folder(&format!("{folder}/nvidia"))
+        self.tree.remove(&format!("{folder}/nvidia"))
     }
 
     /// Writes `uevent` anew from what the device is now.
-    pub(super) fn show_uevent(&self, name: &str) -> Result<(), NodeError> {
-        let device = self.device(name)?;
-        self.tree.replace(&format!("{}/uevent", device.folder), 0o644, device.uevent())
+    pub(super) fn show_uevent(&mut self, name: &str) -> Result<(), NodeError> {
+        let device = self.device(name)?.clone();
+        let at = format!("{}/uevent", device.folder);
+        if self.live {
+            self.tree.replace(&at, 0o644, device.uevent())
+        } else {
+            self.tree.file(&at, 0o644, device.uevent())
+        }
     }
 
     /// The folder of a driver, which is loaded if it is not there yet (kernel: `drivers/base/bus.c`, `bus_add_driver`).
     fn driver_folder(&mut self, bus: &'static str, driver: &str) -> Result<String, NodeError> {
         let folder = format!("sys/bus/{bus}/drivers/{driver}");
-        if !self.tree.path(&folder).is_dir() {
+        if self.drivers.insert(folder.clone()) {
             self.tree.folder(&folder)?;
             self.emit(Action::Add, &folder, "drivers", Vec::new());
         }

@@ -16,14 +16,15 @@ impl World {
         if !self.groups.contains_key(&number) {
             self.group_numbers.reserve(number);
             self.groups.insert(number, Group { backing, members: BTreeSet::new(), minor: None });
+            self.tree.folder(&group)?;
             self.tree.folder(&format!("{group}/devices"))?;
-            self.tree.shared_file(&format!("{group}/reserved_regions"), RESERVED)?;
+            self.tree.shared_file(&format!("{group}/reserved_regions"), 0o444, RESERVED)?;
             // `iommu_group_show_type`: without a default domain it is unknown.
             let kind = if backing == Backing::Iommu { "DMA-FQ\n" } else { "unknown\n" };
-            self.tree.file(&format!("{group}/type"), 0o644, kind)?;
+            self.tree.shared_file(&format!("{group}/type"), 0o644, kind)?;
             if backing != Backing::Iommu {
                 // `vfio_noiommu_group_alloc` (drivers/vfio/group.c) names groups of mdevs so, too.
-                self.tree.file(&format!("{group}/name"), 0o444, "vfio-noiommu\n")?;
+                self.tree.shared_file(&format!("{group}/name"), 0o444, "vfio-noiommu\n")?;
             }
         }
         if let Some(entry) = self.groups.get_mut(&number) {
@@ -47,7 +48,7 @@ impl World {
         if entry.members.is_empty() {
             self.groups.remove(&number);
             self.group_numbers.release(number);
-            self.tree.remove_folder(&group)?;
+            self.tree.remove(&group)?;
         }
         Ok(())
     }

@@ -62,7 +62,7 @@ impl World {
         let Some(parent) = self.parents.get_mut(name) else { return Ok(()) };
         parent.registered = false;
         let parent = parent.clone();
-        self.tree.remove_folder(&format!("{}/mdev_supported_types", parent.folder))?;
+        self.tree.remove(&format!("{}/mdev_supported_types", parent.folder))?;
         self.announce_parent(name, &parent, "unregistered");
         Ok(())
     }
@@ -94,8 +94,11 @@ impl World {
             kind: Kind::Mdev { parent: parent_name, type_id: spec.type_id },
         };
         self.tree.folder(&folder)?;
-        self.tree.file(&format!("{folder}/uevent"), 0o644, "")?;
-        self.tree.file(&format!("{folder}/remove"), 0o200, "")?;
+        if self.live || spec.driver.is_none() {
+            // While the node comes up nobody reads: `bind` writes it, once.
+            self.tree.file(&format!("{folder}/uevent"), 0o644, "")?;
+        }
+        self.tree.shared_file(&format!("{folder}/remove"), 0o200, "")?;
         self.tree.link(&format!("sys/bus/mdev/devices/{name}"), &folder)?;
         self.tree.link(&format!("{folder}/subsystem"), "sys/bus/mdev")?;
         self.devices.insert(name.clone(), device.clone());
@@ -122,7 +125,7 @@ impl World {
         self.tree.remove(&format!("{}/uevent", device.folder))?;
         let device = self.devices.remove(name).unwrap_or(device);
         self.emit_device(Action::Remove, &device);
-        self.tree.remove_folder(&device.folder)?;
+        self.tree.remove(&device.folder)?;
         self.count_instances(&parent, &type_id, |available| available.checked_add(1)).map(|_| ())
     }
 

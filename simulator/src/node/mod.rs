@@ -25,12 +25,14 @@
 //! ```
 //!
 //! Not simulated: `config`, `resource*` and other files that only a driver reads, `pci_bus`, `sys/dev/char`.
-//! Read-only files with the same text are hard links to one inode: a test that wants another text replaces the file.
+//! Read-only files with the same text are hard links to one inode: a test that wants another text uses
+//! [`Node::write_path`].
 
 mod address;
 mod binding;
 mod builder;
 mod error;
+mod faults;
 mod fleet;
 mod hotplug;
 mod iommu;
@@ -58,6 +60,7 @@ use self::{address::Address, mdev::canonical_uuid, world::World};
 pub use self::{
     builder::{Kernel, NodeBuilder},
     error::NodeError,
+    faults::Fault,
     fleet::{MdevFleet, PciFleet},
     netlink::{Delivery, Injection, enter_private_network},
     spec::{MdevSpec, MdevType, PciSpec, Sriov, VirtualParent},
@@ -197,7 +200,7 @@ impl Node {
     /// # Errors
     /// [`NodeError::NoGroup`], [`NodeError::NoNode`].
     pub fn node_gone(&self, group: u32) -> Result<(), NodeError> {
-        self.look(|world| world.node_gone(group))
+        self.operate(|world| world.node_gone(group)).map(drop)
     }
 
     /// Puts back what [`node_gone`](Self::node_gone) took.

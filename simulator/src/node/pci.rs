@@ -98,7 +98,7 @@ impl World {
         let device =
             Device { name: name.clone(), folder, driver: None, group: None, vfio: None, kind: Kind::Pci(function) };
 
-        self.lay_function(&device)?;
+        self.lay_function(&device, spec.driver.as_deref())?;
         if !spec.mdev_types.is_empty() {
             let parent = Parent {
                 folder: device.folder.clone(),
@@ -127,24 +127,27 @@ impl World {
     }
 
     /// The folder, its files, and the link in the folder of the bus.
-    fn lay_function(&mut self, device: &Device) -> Result<(), NodeError> {
+    fn lay_function(&mut self, device: &Device, driver: Option<&str>) -> Result<(), NodeError> {
         let Kind::Pci(function) = &device.kind else { return Ok(()) };
         let folder = &device.folder;
         self.tree.folder(folder)?;
-        self.tree.file(&format!("{folder}/uevent"), 0o644, device.uevent())?;
-        for (file, text) in [
-            ("vendor", format!("0x{:04x}\n", function.id.vendor)),
-            ("device", format!("0x{:04x}\n", function.id.product)),
-            ("subsystem_vendor", format!("0x{:04x}\n", function.subsystem.vendor)),
-            ("subsystem_device", format!("0x{:04x}\n", function.subsystem.product)),
-            ("revision", "0x00\n".to_owned()),
-            ("class", format!("0x{:06x}\n", function.class)),
-            ("modalias", format!("{}\n", function.modalias())),
-        ] {
-            self.tree.shared_file(&format!("{folder}/{file}"), &text)?;
+        if self.live || driver.is_none() {
+            // While the node comes up nobody reads: `bind` writes it, once.
+            self.tree.file(&format!("{folder}/uevent"), 0o644, device.uevent())?;
         }
-        self.tree.file(&format!("{folder}/numa_node"), 0o644, format!("{}\n", function.numa))?;
-        self.tree.file(&format!("{folder}/driver_override"), 0o644, "(null)\n")?;
+        for (file, mode, text) in [
+            ("vendor", 0o444, format!("0x{:04x}\n", function.id.vendor)),
+            ("device", 0o444, format!("0x{:04x}\n", function.id.product)),
+            ("subsystem_vendor", 0o444, format!("0x{:04x}\n", function.subsystem.vendor)),
+            ("subsystem_device", 0o444, format!("0x{:04x}\n", function.subsystem.product)),
+            ("revision", 0o444, "0x00\n".to_owned()),
+            ("class", 0o444, format!("0x{:06x}\n", function.class)),
+            ("modalias", 0o444, format!("{}\n", function.modalias())),
+            ("numa_node", 0o644, format!("{}\n", function.numa)),
+            ("driver_override", 0o644, "(null)\n".to_owned()),
+        ] {
+            self.tree.shared_file(&format!("{folder}/{file}"), mode, &text)?;
+        }
         if let Some(sriov) = &function.sriov {
             for (file, mode, text) in [
                 ("sriov_totalvfs", 0o444, sriov.total.to_string()),
@@ -173,6 +176,6 @@ impl World {
         self.devices.remove(name);
         self.parents.remove(name);
         self.emit_device(Action::Remove, &device);
-        self.tree.remove_folder(&device.folder)
+        self.tree.remove(&device.folder)
     }
 }

@@ -124,7 +124,7 @@ impl World {
     }
 
     /// NVIDIA's driver has the folder `nvidia` on functions that can be vGPUs, as long as it is bound.
-    pub(super) fn show_vgpu_type(&self, name: &str) -> Result<(), NodeError> {
+    pub(super) fn show_vgpu_type(&mut self, name: &str) -> Result<(), NodeError> {
         let Some(number) = self.function(name)?.vgpu_type else { return Ok(()) };
         let folder = format!("{}/nvidia", self.device(name)?.folder);
         self.tree.folder(&folder)?;

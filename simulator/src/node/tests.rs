@@ -4,7 +4,9 @@ use std::{fs, path::Path};
 
 use super::*;
 
+mod faults;
 mod hotplug;
+mod injection;
 mod layout;
 mod mdev;
 mod sriov;

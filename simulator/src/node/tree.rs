@@ -1,7 +1,7 @@
 //! Files, folders and links below the node's root, with the kernel's form of relative links.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs,
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, symlink},
@@ -14,8 +14,12 @@ use super::NodeError;
 #[derive(Debug)]
 pub(super) struct Tree {
     root: PathBuf,
-    /// One inode for each text that many read-only files share; new files are hard links to it.
-    shared: HashMap<String, PathBuf>,
+    /// One inode for each text that many files share; new files are hard links to it.
+    shared: HashMap<(u32, String), PathBuf>,
+    /// What a fault hides, and where it is meanwhile. Changes go there, and show when the fault is mended.
+    hidden: BTreeMap<String, PathBuf>,
+    /// Names given in the staging folder so far.
+    staged: usize,
 }
 
 /// Below the root, beside `sys` and `dev`: where files are written before they are renamed into place.
@@ -23,50 +27,65 @@ const STAGING: &str = ".staging";
 
 impl Tree {
     pub(super) fn new(root: PathBuf) -> Result<Self, NodeError> {
-        let tree = Self { root, shared: HashMap::new() };
+        let tree = Self { root, shared: HashMap::new(), hidden: BTreeMap::new(), staged: 0 };
         tree.folder(STAGING)?;
         Ok(tree)
     }
 
-    pub(super) fn path(&self, at: &str) -> PathBuf {
+    /// Where something is that may be hidden by a fault.
+    pub(super) fn place(&self, at: &str) -> PathBuf {
+        let mut parts = Some(at).filter(|_| !self.hidden.is_empty());
+        while let Some(part) = parts {
+            if let Some(hidden) = self.hidden.get(part) {
+                let below = at.get(part.len()..).unwrap_or_default();
+                return if below.is_empty() { hidden.clone() } else { hidden.join(below.trim_start_matches('/')) };
+            }
+            parts = part.rsplit_once('/').map(|(above, _)| above);
+        }
         self.root.join(at)
+    }
+
+    /// A name in the staging folder that nothing else has.
+    fn staging(&mut self) -> PathBuf {
+        self.staged += 1;
+        self.root.join(STAGING).join(self.staged.to_string())
     }
 
     /// Makes a folder and those above it.
     pub(super) fn folder(&self, at: &str) -> Result<(), NodeError> {
-        let path = self.path(at);
+        let path = self.place(at);
         fs::create_dir_all(&path).map_err(NodeError::io("make folder", path))
     }
 
     /// Makes a file of its own, with the mode that sysfs gives it.
     pub(super) fn file(&self, at: &str, mode: u32, text: impl AsRef<[u8]>) -> Result<(), NodeError> {
-        let path = self.path(at);
+        let path = self.place(at);
         write_new(&path, mode, text.as_ref()).map_err(NodeError::io("write", path))
     }
 
-    /// Makes a read-only file whose text many devices share. It is a hard link: replace it, never write into it.
-    pub(super) fn shared_file(&mut self, at: &str, text: &str) -> Result<(), NodeError> {
-        let path = self.path(at);
-        if let Some(first) = self.shared.get(text) {
+    /// Makes a file whose text many devices share. It is a hard link, which costs a third of a file's time and none of
+    /// its memory: replace it, never write into it.
+    pub(super) fn shared_file(&mut self, at: &str, mode: u32, text: &str) -> Result<(), NodeError> {
+        let path = self.place(at);
+        let key = (mode, text.to_owned());
+        if let Some(first) = self.shared.get(&key) {
             match fs::hard_link(first, &path) {
-                Ok(()) => return Ok(()),
-                // The inode has all the links that its file system allows, or a test removed it: begin another one.
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(NodeError::io("write", path)(error)),
+                // The inode has all the links that its file system allows: begin another one.
+                Err(error) if error.kind() == io::ErrorKind::TooManyLinks => {}
+                result => return result.map_err(NodeError::io("write", path)),
             }
         }
-        let first = self.path(STAGING).join(self.shared.len().to_string());
-        let made = fs::remove_file(&first)
-            .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-            .and_then(|()| write_new(&first, 0o444, text.as_bytes()))
-            .and_then(|()| fs::hard_link(&first, &path));
-        self.shared.insert(text.to_owned(), first);
-        made.map_err(NodeError::io("write", path))
+        let first = self.staging();
+        write_new(&first, mode, text.as_bytes())
+            .and_then(|()| fs::hard_link(&first, &path))
+            .map_err(NodeError::io("write", path))?;
+        self.shared.insert(key, first);
+        Ok(())
     }
 
     /// Changes the text of a file, so that a reader sees either the old text or the new one.
-    pub(super) fn replace(&self, at: &str, mode: u32, text: impl AsRef<[u8]>) -> Result<(), NodeError> {
-        let (path, next) = (self.path(at), self.path(STAGING).join("next"));
+    pub(super) fn replace(&mut self, at: &str, mode: u32, text: impl AsRef<[u8]>) -> Result<(), NodeError> {
+        let (path, next) = (self.place(at), self.staging());
         write_new(&next, mode, text.as_ref())
             .and_then(|()| fs::rename(&next, &path))
             .map_err(NodeError::io("replace", path))
@@ -75,27 +94,63 @@ impl Tree {
     /// Makes a link as sysfs does: relative, and up no further than needed
     /// (kernel: `fs/kernfs/symlink.c`, `kernfs_get_target_path`).
     pub(super) fn link(&self, at: &str, target: &str) -> Result<(), NodeError> {
-        let path = self.path(at);
+        let path = self.place(at);
         symlink(relative(at, target), &path).map_err(NodeError::io("link", path))
     }
 
-    /// Removes a file or link. One that is gone already, through a fault or by a test's own hand, is no error.
-    pub(super) fn remove(&self, at: &str) -> Result<(), NodeError> {
-        let path = self.path(at);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => self.remove_folder(at),
-            result => result.map_err(NodeError::io("remove", path)),
+    /// Removes a file, a link or a folder with what is in it, and any fault there. What is gone already, by a test's own
+    /// hand, is no error.
+    pub(super) fn remove(&mut self, at: &str) -> Result<(), NodeError> {
+        if !self.hidden.is_empty() {
+            let inside = format!("{at}/");
+            let below: Vec<String> =
+                self.hidden.keys().filter(|path| *path == at || path.starts_with(&inside)).cloned().collect();
+            for hidden in below.iter().filter_map(|path| self.hidden.remove(path)) {
+                remove_all(&hidden)?;
+            }
+        }
+        remove_all(&self.place(at))
+    }
+
+    /// Moves what is at a path out of sight, if anything is there; mending brings it back.
+    pub(super) fn hide(&mut self, at: &str) -> Result<(), NodeError> {
+        self.mend(at)?;
+        let (path, hidden) = (self.place(at), self.staging());
+        match fs::rename(&path, &hidden) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(NodeError::io("hide", path)(error)),
+            _ => {
+                self.hidden.insert(at.to_owned(), hidden);
+                Ok(())
+            }
         }
     }
 
-    /// Removes a folder and what is in it.
-    pub(super) fn remove_folder(&self, at: &str) -> Result<(), NodeError> {
-        let path = self.path(at);
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result.map_err(NodeError::io("remove folder", path)),
+    /// Puts something in the place of what is hidden.
+    pub(super) fn put(&self, at: &str, make: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), NodeError> {
+        let path = self.root.join(at);
+        make(&path).map_err(NodeError::io("break", path))
+    }
+
+    /// Brings back what is hidden, as it is by now.
+    pub(super) fn mend(&mut self, at: &str) -> Result<(), NodeError> {
+        let Some(hidden) = self.hidden.remove(at) else { return Ok(()) };
+        let path = self.place(at);
+        remove_all(&path)?;
+        match fs::rename(&hidden, &path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(NodeError::io("mend", path)(error)),
+            _ => Ok(()),
         }
+    }
+}
+
+fn remove_all(path: &Path) -> Result<(), NodeError> {
+    let removed = match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => fs::remove_dir_all(path),
+        result => result,
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(NodeError::io("remove", path)),
     }
 }
 

@@ -94,13 +94,14 @@ impl World {
         self.tree.remove(&format!("dev/vfio/{node}"))?;
         self.tree.remove(&format!("sys/class/vfio/{node}"))?;
         self.emit(Action::Remove, &folder, "vfio", device_number(GROUP_MAJOR, minor, format!("vfio/{node}")));
-        self.tree.remove_folder(&folder)
+        self.tree.remove(&folder)
     }
 
     fn add_vfio_dev(&mut self, parent: &str, index: u32) -> Result<(), NodeError> {
         let name = format!("vfio{index}");
         let folder = format!("{parent}/vfio-dev/{name}");
         let properties = self.vfio_dev_properties(index);
+        self.tree.folder(&format!("{parent}/vfio-dev"))?;
         self.class_device(&folder, "vfio-dev", &name, &properties)?;
         self.tree.link(&format!("{folder}/device"), parent)?;
         if self.cdevs {
@@ -119,7 +120,7 @@ impl World {
         self.tree.remove(&format!("sys/class/vfio-dev/{name}"))?;
         self.emit(Action::Remove, &folder, "vfio-dev", self.vfio_dev_properties(index));
         // A device has one `vfio-dev` child, so the folder around it goes, too (`cleanup_glue_dir`).
-        self.tree.remove_folder(&format!("{parent}/vfio-dev"))
+        self.tree.remove(&format!("{parent}/vfio-dev"))
     }
 
     /// Without `CONFIG_VFIO_DEVICE_CDEV` the device in the class has no number and no node.
@@ -129,7 +130,7 @@ impl World {
 
     /// The folder of a device in a class, and the link to it (kernel: `drivers/base/core.c`, `device_add_class_symlinks`).
     fn class_device(
-        &self,
+        &mut self,
         folder: &str,
         class: &str,
         name: &str,
@@ -137,7 +138,11 @@ impl World {
     ) -> Result<(), NodeError> {
         self.tree.folder(folder)?;
         let uevent: String = properties.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-        self.tree.file(&format!("{folder}/uevent"), 0o644, uevent)?;
+        if uevent.is_empty() {
+            self.tree.shared_file(&format!("{folder}/uevent"), 0o644, "")?;
+        } else {
+            self.tree.file(&format!("{folder}/uevent"), 0o644, uevent)?;
+        }
         self.tree.link(&format!("{folder}/subsystem"), &format!("sys/class/{class}"))?;
         self.tree.link(&format!("sys/class/{class}/{name}"), folder)?;
         if let [(_, major), (_, minor), ..] = properties {
@@ -148,8 +153,9 @@ impl World {
 
     /// Takes away the node of a group, as a stray `rm` or a broken udev rule does; sysfs is not touched, and the
     /// kernel says nothing.
-    pub(super) fn node_gone(&self, number: u32) -> Result<(), NodeError> {
-        self.tree.remove(&format!("dev/vfio/{}", self.existing_node(number)?))
+    pub(super) fn node_gone(&mut self, number: u32) -> Result<(), NodeError> {
+        let node = self.existing_node(number)?;
+        self.tree.remove(&format!("dev/vfio/{node}"))
     }
 
     /// Puts back what [`Self::node_gone`] took.
@@ -170,7 +176,7 @@ impl World {
         if !self.character_devices {
             return self.tree.file(at, mode, "");
         }
-        let path = self.tree.path(at);
+        let path = self.tree.place(at);
         rustix::fs::mknodat(
             rustix::fs::CWD,
             &path,

@@ -1,6 +1,6 @@
 //! What a node knows of itself: the objects behind the files.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{
     Action, Kernel, NodeError, Uevent,
@@ -20,6 +20,8 @@ pub(super) struct World {
     pub(super) devices: BTreeMap<String, Device>,
     pub(super) parents: BTreeMap<String, Parent>,
     pub(super) groups: BTreeMap<u32, Group>,
+    /// The folders of the drivers that are loaded.
+    pub(super) drivers: HashSet<String>,
     pub(super) group_numbers: Numbers,
     pub(super) vfio_indices: Numbers,
     pub(super) minors: Numbers,
@@ -126,6 +128,7 @@ impl World {
             devices: BTreeMap::new(),
             parents: BTreeMap::new(),
             groups: BTreeMap::new(),
+            drivers: HashSet::new(),
             group_numbers: Numbers::default(),
             vfio_indices: Numbers::default(),
             minors: Numbers::default(),
