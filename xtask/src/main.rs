@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 mod process;
+mod test;
 mod vm;
 mod workspace;
 
@@ -16,12 +17,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Everything that must hold: format, lints, tests, docs, and the checks on a real kernel
+    Test(test::Args),
     /// Boot a real kernel in QEMU and check vfiod there on real VFIO devices
     Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
+        Task::Test(args) => test::main(&args),
         Task::Vm(args) => vm::main(&args),
     };
     outcome.unwrap_or_else(|error| {
