@@ -6,10 +6,7 @@ use std::{
     sync::Arc,
 };
 use tracing::{error, info, warn};
-use vfiod_core::permit::{Parsed, Permit, Problem, ServeMode, parse};
-
-/// The largest configuration that is read, in bytes; a ConfigMap holds at most 1 MiB.
-const LIMIT: usize = 4 * 1024 * 1024;
+use vfiod_core::permit::{DOCUMENT_MAX, Finding, Parsed, Permit, Problem, ResourceName, ServeMode, decode, parse};
 
 /// The configuration file and what is in force of it.
 #[derive(Debug)]
@@ -17,7 +14,7 @@ pub struct Config {
     path: PathBuf,
     serve: ServeMode,
     io: FileIo,
-    text: String,
+    bytes: Vec<u8>,
     permit: Arc<Permit>,
 }
 
@@ -48,14 +45,14 @@ impl Config {
     /// logged, and the others are served.
     pub async fn load(path: &Path, serve: ServeMode, io: FileIo) -> Result<Self, ConfigError> {
         let mut config =
-            Self { path: path.to_owned(), serve, io, text: String::new(), permit: Arc::new(Permit::default()) };
-        let text = config.read().await.map_err(|reason| ConfigError::Unreadable { path: path.to_owned(), reason })?;
+            Self { path: path.to_owned(), serve, io, bytes: Vec::new(), permit: Arc::new(Permit::default()) };
+        let bytes = config.read().await.map_err(|reason| ConfigError::Unreadable { path: path.to_owned(), reason })?;
         let rejected = |problems: &[Problem]| ConfigError::Rejected {
             lines: problems.iter().map(|problem| line(path, problem)).collect(),
         };
-        let parsed = parse(&text, serve).map_err(|problem| rejected(&[problem]))?;
+        let parsed = decode(&bytes).and_then(|text| parse(text, serve)).map_err(|problem| rejected(&[problem]))?;
         let parsed = parsed.at_start().map_err(|problems| rejected(&problems))?;
-        config.enforce(text, parsed);
+        config.enforce(bytes, parsed);
         Ok(config)
     }
 
@@ -67,29 +64,27 @@ impl Config {
 
     /// Reads the file again; returns the new permit when it means something else than the one in force.
     pub async fn reload(&mut self) -> Option<Arc<Permit>> {
-        let text = match self.read().await {
-            Ok(text) => text,
+        let bytes = match self.read().await {
+            Ok(bytes) => bytes,
             Err(reason) => {
                 error!(config = %self.path.display(), "cannot read the configuration: {reason}; the last good one stays in force");
                 return None;
             }
         };
-        if text == self.text {
+        if bytes == self.bytes {
             return None;
         }
-        let parsed = match parse(&text, self.serve) {
+        let parsed = match decode(&bytes).and_then(|text| parse(text, self.serve)) {
             Ok(parsed) => Permit::succeeding(&self.permit, parsed),
             Err(problem) => {
                 error!("{}; the last good configuration stays in force", line(&self.path, &problem));
-                self.text = text;
+                self.bytes = bytes;
                 return None;
             }
         };
         let diff = Permit::diff(&self.permit, &parsed.permit);
-        self.enforce(text, parsed);
-        let list = |names: &[vfiod_core::permit::ResourceName]| {
-            names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(",")
-        };
+        self.enforce(bytes, parsed);
+        let list = |names: &[ResourceName]| names.iter().map(ResourceName::as_str).collect::<Vec<_>>().join(",");
         info!(
             config = %self.path.display(),
             added = list(&diff.added),
@@ -101,23 +96,22 @@ impl Config {
         (!diff.is_empty()).then(|| Arc::clone(&self.permit))
     }
 
-    fn enforce(&mut self, text: String, parsed: Parsed) {
+    fn enforce(&mut self, bytes: Vec<u8>, parsed: Parsed) {
         for problem in &parsed.problems {
             error!("{}", line(&self.path, problem));
         }
         for notice in &parsed.notices {
             warn!("{}", line(&self.path, notice));
         }
-        self.text = text;
+        self.bytes = bytes;
         self.permit = Arc::new(parsed.permit);
     }
 
-    async fn read(&self) -> Result<String, String> {
-        let bytes = self.io.read(&self.path, LIMIT).await.map_err(|error| error.to_string())?;
-        String::from_utf8(bytes).map_err(|error| format!("it is not UTF-8: {error}"))
+    async fn read(&self) -> Result<Vec<u8>, String> {
+        self.io.read(&self.path, DOCUMENT_MAX).await.map_err(|error| error.to_string())
     }
 }
 
-fn line(path: &Path, finding: &impl std::fmt::Display) -> String {
+fn line(path: &Path, finding: &Finding) -> String {
     format!("{}:{finding}", path.display())
 }
