@@ -108,6 +108,12 @@ impl Cause {
 }
 
 impl Fault {
+    /// Whether the device is left out because of it.
+    #[must_use]
+    pub fn leaves_out(&self) -> bool {
+        self.consequence == Consequence::DeviceLeftOut
+    }
+
     pub(super) fn new(path: impl Into<PathBuf>, cause: impl Into<Cause>, consequence: Consequence) -> Self {
         Self { path: path.into(), device: None, cause: cause.into(), consequence }
     }

@@ -15,6 +15,7 @@ mod host_reader;
 mod kubelet_watch;
 mod node;
 mod ownership_reader;
+mod retries;
 mod ring;
 mod runtime;
 

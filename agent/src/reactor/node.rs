@@ -7,6 +7,7 @@ use super::{
     host_reader::{HostRead, HostReader, Targets},
     kubelet_watch::KubeletWatch,
     ownership_reader::OwnershipReader,
+    retries::Retries,
 };
 use crate::{
     config::{Config, follow::Follow},
@@ -97,6 +98,7 @@ struct Node {
     fences: Fences,
     faults: HashSet<Fault>,
     unavailable: HashSet<String>,
+    retries: Retries,
     /// Whether a node came or went while the host was being read: that read may be older.
     nodes_moved: bool,
     rescan: Duration,
@@ -128,6 +130,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
         fences: Fences::default(),
         faults: HashSet::new(),
         unavailable: HashSet::new(),
+        retries: Retries::default(),
         nodes_moved: false,
         rescan: options.rescan,
         next_rescan: clock.now() + options.rescan,
@@ -138,7 +141,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
     host.want_all();
     let (read, reading) = tokio::join!(host.done(), sources.read(Moment::ZERO));
     node.inventory.set_permit(Arc::clone(node.config.permit()));
-    node.host_read(read, &mut host);
+    node.host_read(read, &mut host, clock.now());
     node.say_unavailable(&reading);
     node.inventory.observed(&reading);
     node.kubelet.tidy();
@@ -150,14 +153,18 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
 
     loop {
         ears.ownership.plan(node.inventory.awaits_ownership());
-        let timer = [node.wake, node.fences.deadline()].into_iter().flatten().chain([node.next_rescan]).min();
+        let timer = [node.wake, node.fences.deadline(), node.retries.next()]
+            .into_iter()
+            .flatten()
+            .chain([node.next_rescan])
+            .min();
         let timer = clock.instant(timer.unwrap_or(node.next_rescan)).into();
         tokio::select! {
             batch = next_uevents(&mut ears.uevents) => node.uevents(batch, &mut ears),
             batch = ears.watcher.next() => node.watched(batch?, &mut ears),
             () = ears.channels.desk.granted.notified() => ears.ownership.want(),
             Some(query) = ears.channels.fence.recv() => node.ask(query, &mut ears),
-            read = ears.host.done() => node.host_read(read, &mut ears.host),
+            read = ears.host.done() => node.host_read(read, &mut ears.host, clock.now()),
             reading = ears.ownership.done() => {
                 node.say_unavailable(&reading);
                 node.take_grants(&ears);
@@ -210,6 +217,7 @@ impl Node {
         if self.fences.deadline().is_some_and(|deadline| deadline <= now) {
             self.fences.review(&self.inventory, now, now);
         }
+        ears.host.want_devices(self.retries.take(now));
         if self.next_rescan <= now {
             self.rescan(ears, now);
         }
@@ -279,19 +287,23 @@ impl Node {
         }
     }
 
-    fn host_read(&mut self, read: HostRead, host: &mut HostReader) {
+    fn host_read(&mut self, read: HostRead, host: &mut HostReader, now: Moment) {
         if std::mem::take(&mut self.nodes_moved) {
             host.want_nodes();
         }
         match read {
             HostRead::All(scan) => {
                 let Scan { devices, groups, nodes, faults, complete } = *scan;
+                let failed = faults.iter().filter(|fault| fault.leaves_out()).filter_map(|fault| fault.device);
+                self.retries.note(failed, devices.iter().map(|device| device.id), now);
                 let unreadable = faults.iter().filter_map(|fault| fault.device).collect();
                 let complete = Completeness { pci: complete.pci, mdev: complete.mdev, unreadable };
                 self.inventory.scanned(devices, groups, nodes, &complete);
                 self.say_faults(faults);
             }
             HostRead::Some(Targets { devices, groups, nodes, faults }) => {
+                let failed = faults.iter().filter_map(|fault| fault.device);
+                self.retries.note(failed, devices.iter().map(|(id, _)| *id), now);
                 for (id, device) in devices {
                     self.inventory.device_read(id, device);
                 }
