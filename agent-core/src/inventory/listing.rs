@@ -112,6 +112,18 @@ impl Inventory {
         }
     }
 
+    /// Judges one device under a resource whether it is listed or not; under none, it is judged for itself.
+    #[must_use]
+    pub fn examine(&self, resource: Option<&str>, id: DeviceId, now: Moment) -> Verdict {
+        let name = resource.unwrap_or_default();
+        let scene = Scene { host: &self.host, ledger: &self.ledger, permit: &self.permit, name, id, now };
+        let claim = match resource {
+            Some(name) => self.ledger.claim(name, id),
+            None => self.ledger.of(id).next().map(|(_, claim)| claim),
+        };
+        scene.verdict(claim).0
+    }
+
     fn judge_under(
         &mut self,
         name: &ResourceName,
@@ -122,7 +134,8 @@ impl Inventory {
         outcome: &mut Outcome,
     ) {
         let Some(listing) = self.listings.get_mut(name) else { return };
-        let scene = Scene { host: &self.host, ledger: &self.ledger, permit: &self.permit, name, id, now };
+        let scene =
+            Scene { host: &self.host, ledger: &self.ledger, permit: &self.permit, name: name.as_str(), id, now };
         let claim = self.ledger.claim(name.as_str(), id);
         let entry = listing.entries.get_mut(&id);
         let bound = self.host.device(id).map(|device| device.binding.is_vfio());
@@ -220,7 +233,7 @@ struct Scene<'a> {
     host: &'a Host,
     ledger: &'a Ledger,
     permit: &'a Permit,
-    name: &'a ResourceName,
+    name: &'a str,
     id: DeviceId,
     now: Moment,
 }
@@ -327,7 +340,7 @@ impl<'a> Scene<'a> {
                 group,
                 device,
                 resource,
-                same_resource: resource == self.name.as_str(),
+                same_resource: resource == self.name,
                 claim,
                 settled: claim.order == 0 || self.now >= claim.since + COMPANION_WINDOW,
             })
