@@ -3,6 +3,7 @@
 //! Data goes to stdout, diagnostics to stderr. Exit codes: 0 ok, 1 failure, 2 usage, 3 bad configuration.
 
 pub mod check;
+mod devices;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -21,6 +22,8 @@ struct Cli {
 enum Command {
     /// Serve this host's devices to the kubelet
     Run(run::RunArgs),
+    /// Show this host's candidates: resource, driver, group, NUMA node, health and why
+    Devices(devices::DevicesArgs),
     /// Validate a configuration
     Check(check::CheckArgs),
     /// Print the version
@@ -43,6 +46,7 @@ enum Failure {
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(args),
+        Command::Devices(args) => devices::run(&args),
         Command::Check(args) => return check::run(&args),
         Command::Version => {
             println!("vfiod {}", env!("CARGO_PKG_VERSION"));
