@@ -2,6 +2,7 @@
 
 use super::{
     desk::Desk,
+    incoming::incoming,
     kubelet::{KubeletFolder, KubeletSocket},
     list_and_watch::capacity,
     registration::{RegisterError, register},
@@ -14,7 +15,6 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
-use tokio_stream::wrappers::UnixListenerStream;
 use tracing::{debug, info, warn};
 use vfiod_core::allocator::Resource;
 use vfiod_proto::deviceplugin::device_plugin_server::DevicePluginServer;
@@ -162,7 +162,7 @@ impl Endpoint {
             };
             let served = tonic::transport::Server::builder()
                 .add_service(DevicePluginServer::new(service))
-                .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop)
+                .serve_with_incoming_shutdown(incoming(listener, name.clone()), stop)
                 .await;
             if let Err(error) = served {
                 warn!(resource = %name, "the endpoint failed: {error}");

@@ -8,8 +8,10 @@
 //! Nothing here reads the host. Lists and verdicts come from `vfiod_core::allocator`, the fence asks the reactor.
 
 mod allocate;
+mod authority;
 mod desk;
 mod endpoint;
+mod incoming;
 mod kubelet;
 mod list_and_watch;
 mod pace;

@@ -29,10 +29,10 @@ pub(super) enum RegisterError {
     Timeout,
 }
 
-/// Kubelets before kubernetes#112597 (1.26) dial with the socket's path as HTTP/2 authority.
+/// The kubelet has dialled back and met an error of HTTP/2 itself.
 fn hint(message: &str) -> &'static str {
     if message.contains("PROTOCOL_ERROR") {
-        " (this kubelet speaks HTTP/2 in a way that vfiod does not understand; kubelets from 1.26 on are known to work)"
+        " (it speaks HTTP/2 in a way that vfiod does not understand; all kubelets since 1.10 should be understood: please report this with the kubelet's version)"
     } else {
         ""
     }
