@@ -16,7 +16,8 @@ use super::{
 pub enum Kernel {
     /// Linux 5.15: devices bound to VFIO have no `vfio-dev` folder.
     V5_15,
-    /// Linux 6.1: a removed device that is open keeps its `vfio-dev` folder until it is closed.
+    /// Linux 6.1: a removed device that is open keeps its `vfio-dev` folder until it is closed, and until then whoever
+    /// reads its `uevent` waits.
     #[default]
     V6_1,
     /// Linux 6.12 and later: that folder goes at once.

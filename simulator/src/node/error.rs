@@ -49,6 +49,15 @@ pub enum NodeError {
     /// The device has no driver (ENODEV; ENOENT for `sriov_numvfs`).
     #[error("{0} has no driver: bind it first")]
     Unbound(String),
+    /// A process has the device open.
+    #[error("{0} is open: close it first")]
+    Open(String),
+    /// The device is not registered with VFIO, so it cannot be opened.
+    #[error("{0} is not bound to a VFIO driver, so nobody can open it")]
+    NotVfio(String),
+    /// The device is being removed, and waits for its holder.
+    #[error("{0} is being removed, which waits until an open device is closed")]
+    Removing(String),
     /// The device is not one that can have virtual functions.
     #[error("{0} has no SR-IOV capability: describe it with PciSpec::sriov")]
     NoSriov(String),

@@ -7,6 +7,8 @@ use std::{
     path::Path,
 };
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use super::{Node, NodeError, canonical};
 
 /// A way in which a file, link or folder can be broken.
@@ -27,6 +29,9 @@ pub enum Fault {
     Empty,
     /// It holds bytes that are no UTF-8, with a zero among them.
     Garbage,
+    /// It is a pipe that nobody writes: whoever opens it to read waits, until it is mended. So do files of a real `/sys`
+    /// whose lock somebody holds; there not even SIGKILL ends the wait.
+    Hanging,
     /// It is this many bytes long, all zero; they take no room.
     Huge(u64),
 }
@@ -103,7 +108,7 @@ impl Node {
 }
 
 impl Fault {
-    fn lay(self, path: &Path) -> io::Result<()> {
+    pub(super) fn lay(self, path: &Path) -> io::Result<()> {
         match self {
             Self::Gone => Ok(()),
             Self::Dangling => symlink("../gone", path),
@@ -112,6 +117,7 @@ impl Fault {
             Self::Empty => fs::File::create_new(path).map(drop),
             Self::Forbidden => fs::File::create_new(path)?.set_permissions(fs::Permissions::from_mode(0o000)),
             Self::Garbage => fs::File::create_new(path)?.write_all(b"PCI_ID=\xff\xfe\0\x80\nDRIVER\n=\n\n"),
+            Self::Hanging => Ok(mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o644), 0)?),
             Self::Huge(length) => fs::File::create_new(path)?.set_len(length),
         }
     }

@@ -2,19 +2,21 @@
 
 use super::{
     NodeError,
+    removal::Progress,
     world::{Kind, World},
 };
 
 impl World {
     /// Removes a PCI function and all that is below it.
-    pub(super) fn unplug(&mut self, name: &str) -> Result<(), NodeError> {
+    pub(super) fn unplug(&mut self, name: &str) -> Result<Progress, NodeError> {
         self.unlink_virtual_function(name)?;
         // All functions are stopped before the first is removed (`pci_stop_bus_device`, `pci_remove_bus_device`), each
         // bridge's children before itself, the newest first.
         let doomed = self.with_descendants(name);
         for name in &doomed {
-            if self.devices.get(name).is_some_and(|device| device.driver.is_some()) {
-                self.unbind(name)?;
+            let bound = self.devices.get(name).is_some_and(|device| device.driver.is_some());
+            if bound && self.unbind(name)? == Progress::Blocked {
+                return Ok(Progress::Blocked);
             }
         }
         for name in &doomed {
@@ -23,7 +25,7 @@ impl World {
                 self.remove_function(name)?;
             }
         }
-        Ok(())
+        Ok(Progress::Done)
     }
 
     /// The PCI functions below a function, deepest first, and itself last.

@@ -2,6 +2,7 @@
 
 use super::{
     Action, NodeError,
+    removal::Progress,
     spec::{MdevSpec, MdevType, VirtualParent},
     world::{Device, Kind, Parent, World},
 };
@@ -48,7 +49,7 @@ impl World {
     }
 
     /// Removes a parent's mdevs and hides its types (`mdev_unregister_parent`).
-    pub(super) fn unregister_parent(&mut self, name: &str) -> Result<(), NodeError> {
+    pub(super) fn unregister_parent(&mut self, name: &str) -> Result<Progress, NodeError> {
         self.tree.remove(&format!("sys/class/mdev_bus/{name}"))?;
         let children: Vec<String> = self
             .devices
@@ -57,14 +58,16 @@ impl World {
             .map(|device| device.name.clone())
             .collect();
         for child in children {
-            self.remove_mdev(&child)?;
+            if self.remove_mdev(&child)? == Progress::Blocked {
+                return Ok(Progress::Blocked);
+            }
         }
-        let Some(parent) = self.parents.get_mut(name) else { return Ok(()) };
+        let Some(parent) = self.parents.get_mut(name) else { return Ok(Progress::Done) };
         parent.registered = false;
         let parent = parent.clone();
         self.tree.remove(&format!("{}/mdev_supported_types", parent.folder))?;
         self.announce_parent(name, &parent, "unregistered");
-        Ok(())
+        Ok(Progress::Done)
     }
 
     fn announce_parent(&mut self, name: &str, parent: &Parent, state: &str) {
@@ -85,14 +88,8 @@ impl World {
         let parent_name = if self.parents.contains_key(&spec.parent) { spec.parent } else { parent_name };
         let type_folder = self.take_instance(&parent_name, &spec.type_id)?;
         let folder = format!("{}/{name}", self.parent_folder(&parent_name));
-        let device = Device {
-            name: name.clone(),
-            folder: folder.clone(),
-            driver: None,
-            group: None,
-            vfio: None,
-            kind: Kind::Mdev { parent: parent_name, type_id: spec.type_id },
-        };
+        let kind = Kind::Mdev { parent: parent_name, type_id: spec.type_id };
+        let device = Device::new(name.clone(), folder.clone(), kind);
         self.tree.folder(&folder)?;
         if self.live || spec.driver.is_none() {
             // While the node comes up nobody reads: `bind` writes it, once.
@@ -111,22 +108,26 @@ impl World {
     }
 
     /// Removes an mdev (`mdev_device_remove_common`): unlike a PCI function it leaves the bus before its driver.
-    pub(super) fn remove_mdev(&mut self, name: &str) -> Result<(), NodeError> {
+    /// While somebody has it open, only its folder with `iommu_group` and `vfio-dev` stays.
+    pub(super) fn remove_mdev(&mut self, name: &str) -> Result<Progress, NodeError> {
         let device = self.device(name)?.clone();
         let Kind::Mdev { parent, type_id } = device.kind.clone() else { return Err(NodeError::Uuid(name.to_owned())) };
         let type_folder = format!("{}/mdev_supported_types/{type_id}", self.parent_folder(&parent));
         self.tree.remove(&format!("{}/mdev_type", device.folder))?;
         self.tree.remove(&format!("{type_folder}/devices/{name}"))?;
-        self.tree.remove(&format!("{}/subsystem", device.folder))?;
-        self.tree.remove(&format!("sys/bus/mdev/devices/{name}"))?;
-        if device.driver.is_some() {
-            self.unbind(name)?;
+        for file in ["uevent", "remove", "subsystem"] {
+            self.tree.remove(&format!("{}/{file}", device.folder))?;
         }
-        self.tree.remove(&format!("{}/uevent", device.folder))?;
+        self.device_mut(name)?.leaving = true;
+        self.tree.remove(&format!("sys/bus/mdev/devices/{name}"))?;
+        if device.driver.is_some() && self.unbind(name)? == Progress::Blocked {
+            return Ok(Progress::Blocked);
+        }
         let device = self.devices.remove(name).unwrap_or(device);
         self.emit_device(Action::Remove, &device);
         self.tree.remove(&device.folder)?;
-        self.count_instances(&parent, &type_id, |available| available.checked_add(1)).map(|_| ())
+        self.count_instances(&parent, &type_id, |available| available.checked_add(1))?;
+        Ok(Progress::Done)
     }
 
     fn parent_folder(&self, name: &str) -> String {

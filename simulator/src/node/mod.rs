@@ -39,6 +39,7 @@ mod iommu;
 mod mdev;
 mod netlink;
 mod pci;
+mod removal;
 mod spec;
 mod sriov;
 mod tree;
@@ -56,7 +57,7 @@ use tempfile::TempDir;
 #[cfg(test)]
 mod tests;
 
-use self::{address::Address, mdev::canonical_uuid, world::World};
+use self::{address::Address, mdev::canonical_uuid, removal::Removal, world::World};
 pub use self::{
     builder::{Kernel, NodeBuilder},
     error::NodeError,
@@ -141,10 +142,13 @@ impl Node {
     /// Takes a device from its driver: the `driver` link goes, then the group's node if no other member is bound to VFIO,
     /// then `unbind` is sent. Virtual functions and mdevs of the device go with the driver.
     ///
+    /// While somebody has the device open ([`hold`](Self::hold)) the kernel stops half-way, and so does the node: the
+    /// `driver` link is gone and the node still there. The rest happens in [`let_go`](Self::let_go).
+    ///
     /// # Errors
-    /// [`NodeError::NoDevice`], [`NodeError::Unbound`].
+    /// [`NodeError::NoDevice`], [`NodeError::Unbound`], [`NodeError::Removing`].
     pub fn unbind(&self, device: &str) -> Result<Vec<Uevent>, NodeError> {
-        self.operate(|world| world.unbind(&canonical(device)))
+        self.operate(|world| world.start(Removal::Unbind(canonical(device))))
     }
 
     /// Hot-plugs a PCI function, and binds its driver if it has one.
@@ -156,11 +160,12 @@ impl Node {
     }
 
     /// Hot-unplugs a PCI function and all that is below it: first the drivers go, then nodes, groups, links and folders.
+    /// An open device stops it, as it stops [`unbind`](Self::unbind).
     ///
     /// # Errors
-    /// [`NodeError::NoDevice`].
+    /// [`NodeError::NoDevice`], [`NodeError::Removing`].
     pub fn unplug(&self, bdf: &str) -> Result<Vec<Uevent>, NodeError> {
-        self.operate(|world| world.unplug(&canonical(bdf)))
+        self.operate(|world| world.start(Removal::Unplug(canonical(bdf))))
     }
 
     /// Creates an mdev, as a UUID written to its type's `create` does.
@@ -171,12 +176,12 @@ impl Node {
         self.operate(|world| world.create_mdev(spec))
     }
 
-    /// Removes an mdev, as `1` written to its `remove` does.
+    /// Removes an mdev, as `1` written to its `remove` does; it waits if the mdev is open.
     ///
     /// # Errors
-    /// [`NodeError::NoDevice`], [`NodeError::Uuid`].
+    /// [`NodeError::NoDevice`], [`NodeError::Uuid`], [`NodeError::Removing`].
     pub fn remove_mdev(&self, uuid: &str) -> Result<Vec<Uevent>, NodeError> {
-        self.operate(|world| world.remove_mdev(&canonical(uuid)))
+        self.operate(|world| world.start(Removal::Mdev(canonical(uuid))))
     }
 
     /// Sets the number of a device's virtual functions.
@@ -184,7 +189,7 @@ impl Node {
     /// # Errors
     /// [`NodeError::NoSriov`], [`NodeError::TooManyVfs`], [`NodeError::VfsEnabled`], [`NodeError::Unbound`].
     pub fn set_numvfs(&self, bdf: &str, count: u16) -> Result<Vec<Uevent>, NodeError> {
-        self.operate(|world| world.set_numvfs(&canonical(bdf), count))
+        self.operate(|world| world.start(Removal::Vfs(canonical(bdf), count)))
     }
 
     /// Writes NVIDIA's `current_vgpu_type` of a function that is bound to `nvidia`.
@@ -193,6 +198,22 @@ impl Node {
     /// [`NodeError::NoDevice`], [`NodeError::Unbound`].
     pub fn set_vgpu_type(&self, bdf: &str, number: u32) -> Result<Vec<Uevent>, NodeError> {
         self.operate(|world| world.set_vgpu_type(&canonical(bdf), number))
+    }
+
+    /// Says that a process has a device open, as a virtual machine does: from now on removals wait for it.
+    ///
+    /// # Errors
+    /// [`NodeError::NoDevice`], [`NodeError::NotVfio`].
+    pub fn hold(&self, device: &str) -> Result<(), NodeError> {
+        self.operate(|world| world.hold(&canonical(device))).map(drop)
+    }
+
+    /// Says that the device was closed: removals that waited for it go on, and their events are returned.
+    ///
+    /// # Errors
+    /// [`NodeError::NoDevice`].
+    pub fn let_go(&self, device: &str) -> Result<Vec<Uevent>, NodeError> {
+        self.operate(|world| world.let_go(&canonical(device)))
     }
 
     /// Takes away the node of a group in `/dev/vfio`, as a stray `rm` does. Sysfs does not change, and there is no event.

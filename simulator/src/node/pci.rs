@@ -95,8 +95,7 @@ impl World {
             sriov: spec.sriov.clone(),
             physfn,
         };
-        let device =
-            Device { name: name.clone(), folder, driver: None, group: None, vfio: None, kind: Kind::Pci(function) };
+        let device = Device::new(name.clone(), folder, Kind::Pci(function));
 
         self.lay_function(&device, spec.driver.as_deref())?;
         if !spec.mdev_types.is_empty() {

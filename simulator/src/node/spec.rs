@@ -55,6 +55,13 @@ impl PciSpec {
         Self::new(bdf, "8086:2030").class(0x06_04_00).driver("pcieport")
     }
 
+    /// Another vendor and product number than the one given first.
+    #[must_use]
+    pub fn id(mut self, pci_id: impl Into<String>) -> Self {
+        self.pci_id = pci_id.into();
+        self
+    }
+
     /// The address it will have.
     #[must_use]
     pub fn bdf(&self) -> &str {

@@ -2,6 +2,7 @@
 
 use super::{
     Action, NodeError,
+    removal::Progress,
     spec::{Grouping, PciSpec, Sriov},
     world::{Device, Function, Kind, World},
 };
@@ -19,20 +20,20 @@ impl World {
     }
 
     /// Writes `sriov_numvfs` (`sriov_numvfs_store`).
-    pub(super) fn set_numvfs(&mut self, name: &str, count: u16) -> Result<(), NodeError> {
+    pub(super) fn set_numvfs(&mut self, name: &str, count: u16) -> Result<Progress, NodeError> {
         let (total, enabled) = (self.sriov(name)?.total, self.sriov(name)?.enabled);
         if count > total {
             return Err(NodeError::TooManyVfs { device: name.to_owned(), total, asked: count });
         }
         if count == enabled {
-            return Ok(());
+            return Ok(Progress::Done);
         }
         if self.device(name)?.driver.is_none() {
             return Err(NodeError::Unbound(name.to_owned()));
         }
         match (count, enabled) {
             (0, _) => self.disable_vfs(name),
-            (_, 0) => self.enable_vfs(name, count),
+            (_, 0) => self.enable_vfs(name, count).map(|()| Progress::Done),
             _ => Err(NodeError::VfsEnabled { device: name.to_owned(), enabled }),
         }
     }
@@ -82,7 +83,7 @@ impl World {
     }
 
     /// Removes all virtual functions (`sriov_del_vfs`, `pci_iov_remove_virtfn`).
-    pub(super) fn disable_vfs(&mut self, name: &str) -> Result<(), NodeError> {
+    pub(super) fn disable_vfs(&mut self, name: &str) -> Result<Progress, NodeError> {
         let mut gone: Vec<(u16, String)> = Vec::new();
         for device in self.devices.values() {
             if let Kind::Pci(Function { physfn: Some((physfn, index)), .. }) = &device.kind
@@ -93,9 +94,12 @@ impl World {
         }
         gone.sort();
         for (_, virtual_function) in gone {
-            self.unplug(&virtual_function)?;
+            if self.unplug(&virtual_function)? == Progress::Blocked {
+                return Ok(Progress::Blocked);
+            }
         }
-        self.count_vfs(name, 0)
+        self.count_vfs(name, 0)?;
+        Ok(Progress::Done)
     }
 
     fn count_vfs(&mut self, name: &str, count: u16) -> Result<(), NodeError> {
@@ -112,13 +116,16 @@ impl World {
         let device = self.device_mut(name)?;
         let Some(driver) = device.driver.clone() else { return Err(NodeError::Unbound(name.to_owned())) };
         let Kind::Pci(function) = &mut device.kind else { return Err(NodeError::Address(name.to_owned())) };
+        if number == 0 && device.open {
+            return Err(NodeError::Open(name.to_owned()));
+        }
         function.vgpu_type = Some(number);
         let registered = device.vfio.is_some();
         let wanted = device.is_vfio_driver(&driver);
         self.show_vgpu_type(name)?;
         match (registered, wanted) {
             (false, true) => self.vfio_register(name),
-            (true, false) => self.vfio_unregister(name),
+            (true, false) => self.vfio_unregister(name).map(drop),
             _ => Ok(()),
         }
     }

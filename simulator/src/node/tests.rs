@@ -5,10 +5,12 @@ use std::{fs, path::Path};
 use super::*;
 
 mod faults;
+mod held;
 mod hotplug;
 mod injection;
 mod layout;
 mod mdev;
+mod recorded;
 mod sriov;
 
 fn read(node: &Node, at: &str) -> String {

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs,
     io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, symlink},
+    os::unix::fs::{FileTypeExt, OpenOptionsExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -112,6 +112,10 @@ impl Tree {
         remove_all(&self.place(at))
     }
 
+    pub(super) fn is_hidden(&self, at: &str) -> bool {
+        self.hidden.contains_key(at)
+    }
+
     /// Moves what is at a path out of sight, if anything is there; mending brings it back.
     pub(super) fn hide(&mut self, at: &str) -> Result<(), NodeError> {
         self.mend(at)?;
@@ -144,6 +148,9 @@ impl Tree {
 }
 
 fn remove_all(path: &Path) -> Result<(), NodeError> {
+    // Whoever waits to read a pipe goes on, and reads nothing, when its last writer goes: here, after the name.
+    let is_pipe = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_fifo());
+    let _writer = if is_pipe { fs::File::options().read(true).write(true).open(path).ok() } else { None };
     let removed = match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => fs::remove_dir_all(path),
         result => result,

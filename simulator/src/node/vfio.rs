@@ -5,7 +5,8 @@
 
 use super::{
     Action, Kernel, NodeError,
-    world::{Backing, Kind, World},
+    removal::Progress,
+    world::{Backing, Kind, Registration, World},
 };
 
 /// The major numbers are dynamic on a real kernel, and the minor number is not the group's.
@@ -31,26 +32,33 @@ impl World {
             self.add_group_node(number)?;
         }
         let index = self.vfio_indices.lowest();
-        self.device_mut(name)?.vfio = Some(index);
-        if self.kernel >= Kernel::V6_1 {
-            self.add_vfio_dev(&folder, index)?;
-        }
-        Ok(())
+        let listed = self.kernel >= Kernel::V6_1;
+        self.device_mut(name)?.vfio = Some(Registration { index, listed });
+        if listed { self.add_vfio_dev(&folder, index) } else { Ok(()) }
     }
 
     /// Unregisters a device from VFIO: with the last of its group the node goes.
-    pub(super) fn vfio_unregister(&mut self, name: &str) -> Result<(), NodeError> {
+    ///
+    /// Whoever has the device open holds that up; what is gone by then depends on the kernel.
+    pub(super) fn vfio_unregister(&mut self, name: &str) -> Result<Progress, NodeError> {
+        let device = self.device(name)?;
+        let Some(Registration { index, .. }) = device.vfio else { return Ok(Progress::Done) };
+        let open = device.open;
+        if open && self.kernel < Kernel::V6_12 {
+            return Ok(Progress::Blocked);
+        }
+        self.unlist(name)?;
+        if open {
+            return Ok(Progress::Blocked);
+        }
         let device = self.device_mut(name)?;
-        let Some(index) = device.vfio.take() else { return Ok(()) };
-        let (folder, group) = (device.folder.clone(), device.group);
+        device.vfio = None;
+        let group = device.group;
         let without_iommu = match &device.kind {
             Kind::Pci(function) => function.without_iommu,
             Kind::Mdev { .. } => true,
         };
         self.vfio_indices.release(index);
-        if self.kernel >= Kernel::V6_1 {
-            self.remove_vfio_dev(&folder, index)?;
-        }
         if let Some(number) = group {
             let registered = self.groups.get(&number).is_some_and(|group| {
                 group.members.iter().any(|name| self.devices.get(name).is_some_and(|member| member.vfio.is_some()))
@@ -59,7 +67,24 @@ impl World {
                 self.remove_group_node(number)?;
             }
         }
-        if without_iommu { self.leave_group(name) } else { Ok(()) }
+        if without_iommu {
+            self.leave_group(name)?;
+        }
+        Ok(Progress::Done)
+    }
+
+    /// Takes the device's folder in `vfio-dev/` away, if it is there.
+    fn unlist(&mut self, name: &str) -> Result<(), NodeError> {
+        let device = self.device_mut(name)?;
+        let folder = device.folder.clone();
+        match &mut device.vfio {
+            Some(Registration { index, listed: listed @ true }) => {
+                *listed = false;
+                let index = *index;
+                self.remove_vfio_dev(&folder, index)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The name of a group's node: its number, with a prefix where nothing translates

@@ -6,6 +6,7 @@ use super::{
     Action, Kernel, NodeError, Uevent,
     address::{Address, PciId},
     netlink::Injector,
+    removal::Removal,
     spec::{MdevType, Sriov},
     tree::Tree,
 };
@@ -25,6 +26,8 @@ pub(super) struct World {
     pub(super) group_numbers: Numbers,
     pub(super) vfio_indices: Numbers,
     pub(super) minors: Numbers,
+    /// Removals that wait for somebody to close a device.
+    pub(super) blocked: Vec<Removal>,
     pub(super) injector: Option<Injector>,
     /// Whether the node is up: what happens before is no event.
     pub(super) live: bool,
@@ -41,9 +44,25 @@ pub(super) struct Device {
     pub(super) folder: String,
     pub(super) driver: Option<String>,
     pub(super) group: Option<u32>,
-    /// Its number among the devices registered with VFIO (`vfio-dev/vfioN`).
-    pub(super) vfio: Option<u32>,
+    pub(super) vfio: Option<Registration>,
+    /// Whether somebody has it open.
+    pub(super) open: bool,
+    /// Whether it is on its way from its driver.
+    pub(super) unbinding: bool,
+    /// Whether its `uevent` waits for its driver.
+    pub(super) locked: bool,
+    /// Whether it is on its way from its bus, and has no `uevent` any more.
+    pub(super) leaving: bool,
     pub(super) kind: Kind,
+}
+
+/// A device's place with VFIO.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Registration {
+    /// Its number: `vfio-dev/vfioN`.
+    pub(super) index: u32,
+    /// Whether that folder is there.
+    pub(super) listed: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -99,6 +118,22 @@ pub(super) enum Backing {
 }
 
 impl Device {
+    /// A device without a driver, in no group yet.
+    pub(super) const fn new(name: String, folder: String, kind: Kind) -> Self {
+        Self {
+            name,
+            folder,
+            driver: None,
+            group: None,
+            vfio: None,
+            open: false,
+            unbinding: false,
+            locked: false,
+            leaving: false,
+            kind,
+        }
+    }
+
     pub(super) const fn bus(&self) -> &'static str {
         match self.kind {
             Kind::Pci(_) => "pci",
@@ -132,6 +167,7 @@ impl World {
             group_numbers: Numbers::default(),
             vfio_indices: Numbers::default(),
             minors: Numbers::default(),
+            blocked: Vec::new(),
             injector: None,
             live: false,
             events: Vec::new(),
@@ -171,9 +207,15 @@ impl World {
 
     /// Sends an event about a device, with the properties that its bus adds.
     pub(super) fn emit_device(&mut self, action: Action, device: &Device) {
-        if self.live {
-            self.emit(action, &device.folder, device.bus(), device.properties());
+        if !self.live {
+            return;
         }
+        let mut properties = device.properties();
+        if action == Action::Unbind {
+            // So that user space does not load the driver again (kernel: `lib/kobject_uevent.c`, `zap_modalias_env`).
+            properties.retain(|(key, _)| *key != "MODALIAS");
+        }
+        self.emit(action, &device.folder, device.bus(), properties);
     }
 }
 

@@ -113,8 +113,7 @@ fn a_datagram_is_what_the_kernel_sends() {
         String::from_utf8(events[0].datagram()).unwrap(),
         format!(
             "unbind@{path}\0ACTION=unbind\0DEVPATH={path}\0SUBSYSTEM=pci\0PCI_CLASS=40300\0PCI_ID=10DE:10F8\0\
-             PCI_SUBSYS_ID=10DE:10F8\0PCI_SLOT_NAME=0000:3b:00.1\0\
-             MODALIAS=pci:v000010DEd000010F8sv000010DEsd000010F8bc04sc03i00\0SEQNUM=1\0"
+             PCI_SUBSYS_ID=10DE:10F8\0PCI_SLOT_NAME=0000:3b:00.1\0SEQNUM=1\0"
         )
     );
 }
