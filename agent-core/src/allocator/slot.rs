@@ -106,12 +106,10 @@ impl Slot {
         self.verdict.load_full()
     }
 
-    /// Whether `Allocate` must refuse it now; the reason is in the verdict.
+    /// Why `Allocate` must refuse it now. It asks the verdict alone, so that a refusal always carries the reason for
+    /// which it was made.
     #[must_use]
     pub fn refusal(&self) -> Option<Arc<Verdict>> {
-        if self.is_healthy() {
-            return None;
-        }
         let verdict = self.verdict.load();
         verdict.reason.refuses().then(|| Arc::clone(&verdict))
     }

@@ -9,6 +9,7 @@ use crate::{
     permit::{Permit, ResourceName},
 };
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -277,11 +278,15 @@ impl<'a> Scene<'a> {
 
     /// The verdict, and when it may change by time alone.
     fn verdict(&self, claim: Option<&Claim>) -> (Verdict, Option<Moment>) {
-        let sibling = if claim.is_none() { self.sibling() } else { None };
-        let alarm = sibling
-            .filter(|sibling| !sibling.settled && sibling.claim.owner().is_some())
-            .map(|sibling| sibling.claim.since + COMPANION_WINDOW);
-        (self.judge(claim, sibling, false), alarm)
+        if claim.is_some() {
+            return (self.judge(claim, None, false), None);
+        }
+        // What is proved counts before what withholds at once; of several, the eldest.
+        let weight = |sibling: &Sibling<'_>| (sibling.is_proved(), sibling.withholds(), Reverse(sibling.claim.order));
+        let gravest = self.siblings().max_by_key(weight);
+        let unsettled = self.siblings().filter(|sibling| !sibling.settled && sibling.claim.owner().is_some());
+        let alarm = unsettled.map(|sibling| sibling.claim.since + COMPANION_WINDOW).min();
+        (self.judge(claim, gravest, false), alarm)
     }
 
     fn settling(&self, claim: Option<&Claim>) -> Verdict {
@@ -326,27 +331,22 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// Of all other claims in the group, the one that counts most: a known owner before an unknown one, the own
-    /// resource before others.
-    fn sibling(&self) -> Option<Sibling<'a>> {
+    /// All claims that stand against this device: on other members of its group, and on itself under other resources.
+    fn siblings(&self) -> impl Iterator<Item = Sibling<'a>> {
+        let Self { ledger, now, name, id, .. } = *self;
         let group = self.group_id();
-        let members = self.host.group_members(self.id);
-        let alone = [self.id];
-        let members = if members.is_empty() { &alone[..] } else { members };
+        let members = self.host.group_members(id).iter().copied().filter(move |&member| member != id);
         members
-            .iter()
-            .flat_map(|&device| self.ledger.of(device).map(move |(resource, claim)| (device, resource, claim)))
-            .map(|(device, resource, claim)| Sibling {
+            .chain([id])
+            .flat_map(move |device| ledger.of(device).map(move |(resource, claim)| (device, resource, claim)))
+            .filter(move |&(device, resource, _)| !(device == id && resource == name))
+            .map(move |(device, resource, claim)| Sibling {
                 group,
                 device,
                 resource,
-                same_resource: resource == self.name,
+                companion: device != id && resource != name,
                 claim,
-                settled: claim.order == 0 || self.now >= claim.since + COMPANION_WINDOW,
-            })
-            .filter(|sibling| !(sibling.device == self.id && sibling.same_resource))
-            .max_by_key(|sibling| {
-                (sibling.claim.owner().is_some(), sibling.settled, sibling.same_resource, sibling.device)
+                settled: claim.order == 0 || now >= claim.since + COMPANION_WINDOW,
             })
     }
 }

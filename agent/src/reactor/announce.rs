@@ -44,7 +44,8 @@ fn is_news(transition: &Transition) -> bool {
 
 /// A device that stays healthy because somebody owns it, though something is wrong.
 const fn is_warning(verdict: &Verdict) -> bool {
-    matches!(verdict.health, Health::Healthy) && matches!(verdict.reason, Reason::NotViable(..) | Reason::Held(_))
+    matches!(verdict.health, Health::Healthy)
+        && matches!(verdict.reason, Reason::NotViable(..) | Reason::NoIommu(_) | Reason::Held(_))
 }
 
 fn say(transition: &Transition) {

@@ -1,0 +1,100 @@
+//! What health is judged from.
+
+use crate::device::{DeviceId, GroupId, Obstacle};
+use crate::ownership::Claim;
+use std::sync::Arc;
+
+/// All that is known of one device at one moment.
+#[derive(Debug, Clone)]
+pub struct Facts<'a> {
+    /// Whether sysfs still shows the device.
+    pub present: bool,
+    /// The driver it is bound to.
+    pub driver: Driver<'a>,
+    /// The state of its IOMMU group.
+    pub group: GroupState<'a>,
+    /// A device node that should exist and does not.
+    pub missing_node: Option<&'a str>,
+    /// The device's own claim, where the kubelet has given it to somebody.
+    pub claim: Option<&'a Claim>,
+    /// The claim of another member of its group that counts most against it.
+    pub sibling: Option<Sibling<'a>>,
+    /// A process that has the device open and is not of a pod that owns it. Known only with the kernel probe.
+    pub holder: Option<&'a Holder>,
+    /// Whether the kernel reported a fatal PCI error since the last reset. Known only with the kernel probe.
+    pub aer_fatal: bool,
+    /// Whether an administrator has cordoned it.
+    pub cordoned: bool,
+    /// Whether it flapped so often that its recovery has to prove itself first.
+    pub settling: bool,
+}
+
+/// The driver of a device, as health sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver<'a> {
+    /// Bound to a VFIO driver.
+    Vfio,
+    /// Bound to a driver of the host.
+    Host(&'a str),
+    /// Bound to none.
+    Unbound,
+}
+
+/// The state of a device's IOMMU group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupState<'a> {
+    /// It can be handed out.
+    Viable,
+    /// A member is held by a driver of the host.
+    NotViable(GroupId, &'a Obstacle),
+    /// The device has none: the host's IOMMU is off.
+    Missing,
+    /// There is no IOMMU behind it and the configuration does not allow that.
+    NoIommu(GroupId),
+}
+
+/// A claim that stands against a device: on another member of its group, or on the device itself under another
+/// resource.
+#[derive(Debug, Clone, Copy)]
+pub struct Sibling<'a> {
+    /// The group both belong to.
+    pub group: Option<GroupId>,
+    /// The claimed member.
+    pub device: DeviceId,
+    /// The resource it was claimed under.
+    pub resource: &'a str,
+    /// Whether the pod that claimed it may be about to ask for this device too: another device of another resource.
+    pub companion: bool,
+    /// The claim.
+    pub claim: &'a Claim,
+    /// Whether [`COMPANION_WINDOW`] has passed since the claim.
+    pub settled: bool,
+}
+
+impl Sibling<'_> {
+    /// Whether it is proved that somebody else has the group: waiting would not help.
+    #[must_use]
+    pub const fn is_proved(&self) -> bool {
+        self.claim.owner().is_some() && self.settled
+    }
+
+    /// Whether the device must not be offered because of it. A companion stays on offer until it is proved that no
+    /// pod is about to complete its group.
+    #[must_use]
+    pub const fn withholds(&self) -> bool {
+        !self.companion || self.is_proved()
+    }
+}
+
+/// A process that has a device open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process id in the host's pid namespace.
+    pub pid: u32,
+    /// Its command name (`/proc/PID/comm`).
+    pub command: Arc<str>,
+    /// Its container, where its cgroup names one.
+    pub container: Option<Arc<str>>,
+    /// Whether the owner it opened the device for is proved gone, and for longer than a minute.
+    pub stuck: bool,
+}
