@@ -1,7 +1,8 @@
 //! The fence: of two pods that hold members of one IOMMU group, only the one that came first may start.
 
-use super::{Claim, Ledger, Owner, Pod};
+use super::{Claim, Ledger, Moment, Owner};
 use crate::device::DeviceId;
+use std::cmp::Ordering;
 
 /// Whether a container may start with its devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,30 +28,29 @@ pub struct Conflict {
     pub owner: Option<Owner>,
 }
 
-/// Decides whether the container that was given `devices` of `resource` may start.
+/// Decides whether the container that was given `devices` of `resource` may start: of all pods that have members of a
+/// group, the one whose claim is the oldest.
 ///
-/// `siblings` yields the members of a device's IOMMU group.
+/// `siblings` yields the members of a device's IOMMU group, the device itself included.
 pub fn fence<'m, I>(ledger: &Ledger, resource: &str, devices: &[DeviceId], siblings: impl Fn(DeviceId) -> I) -> Fence
 where
     I: Iterator<Item = &'m DeviceId>,
 {
+    // A claim that the ledger has lost counts as the youngest.
+    let lost = Claim::pending(Moment::ZERO, u64::MAX);
     let mut unknown = None;
     for &device in devices {
-        // A claim that the ledger has lost counts as the youngest.
-        let lost = Claim::pending(super::Moment::ZERO, u64::MAX);
         let mine = ledger.claim(resource, device).unwrap_or(&lost);
         for &other in siblings(device) {
             for (other_resource, theirs) in ledger.of(other) {
                 let asked_for = other_resource == resource && devices.contains(&other);
-                if asked_for || came_later((mine, device), (theirs, other)) {
-                    continue;
-                }
+                let precedence = if asked_for { Precedence::SamePod } else { precedence(mine, theirs) };
                 let conflict =
-                    Conflict { device, other, resource: other_resource.to_owned(), owner: theirs.owner().cloned() };
-                match same_pod(mine, theirs) {
-                    Some(true) => {}
-                    Some(false) => return Fence::Shut(conflict),
-                    None => unknown = Some(conflict),
+                    || Conflict { device, other, resource: other_resource.to_owned(), owner: theirs.owner().cloned() };
+                match precedence {
+                    Precedence::SamePod | Precedence::Mine => {}
+                    Precedence::Theirs => return Fence::Shut(conflict()),
+                    Precedence::Unknown => unknown = Some(conflict()),
                 }
             }
         }
@@ -58,15 +58,27 @@ where
     unknown.map_or(Fence::Open, Fence::Unknown)
 }
 
-fn pod(claim: &Claim) -> Option<&Pod> {
-    claim.owner().map(|owner| &owner.pod)
+/// Which of two claims may start its container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Precedence {
+    /// Both: they are one pod's.
+    SamePod,
+    Mine,
+    Theirs,
+    /// It depends on whether they are one pod's, which no source has said yet.
+    Unknown,
 }
 
-fn same_pod(mine: &Claim, theirs: &Claim) -> Option<bool> {
-    pod(mine)?.same_as(pod(theirs)?)
-}
-
-/// Two claims from before the agent's start have no order; the lower address goes first, so that one of them starts.
-fn came_later(mine: (&Claim, DeviceId), theirs: (&Claim, DeviceId)) -> bool {
-    (theirs.0.order, theirs.1) > (mine.0.order, mine.1)
+fn precedence(mine: &Claim, theirs: &Claim) -> Precedence {
+    let (my_pod, their_pod) = (mine.owner().map(|owner| &owner.pod), theirs.owner().map(|owner| &owner.pod));
+    let same = my_pod.zip(their_pod).and_then(|(my_pod, their_pod)| my_pod.same_as(their_pod));
+    // Claims from before the agent have no order. Their pods have one, and not their devices: each of two pods that
+    // share two groups would wait for the other otherwise.
+    let order = mine.order.cmp(&theirs.order).then_with(|| my_pod.cmp(&their_pod));
+    match (same, order) {
+        (Some(true), _) => Precedence::SamePod,
+        (_, Ordering::Less) => Precedence::Mine,
+        (Some(false), _) => Precedence::Theirs,
+        (None, _) => Precedence::Unknown,
+    }
 }

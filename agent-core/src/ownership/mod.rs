@@ -6,6 +6,7 @@
 
 mod fence;
 mod ledger;
+mod listed;
 mod reading;
 
 pub use fence::{Conflict, Fence, fence};
@@ -14,3 +15,6 @@ pub use reading::{Allocation, Owner, Pod, Reading, Source};
 
 /// A moment on the agent's monotonic clock, counted from its start.
 pub type Moment = std::time::Duration;
+
+#[cfg(test)]
+mod tests;

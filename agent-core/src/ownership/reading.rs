@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc, time::Duration};
 /// A pod, as far as a source names it.
 ///
 /// The checkpoint knows UIDs and no names, PodResources names and no UIDs; the folders below `/var/log/pods` join them.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Pod {
     /// The pod's UID.
     pub uid: Option<Arc<str>>,
