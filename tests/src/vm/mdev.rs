@@ -19,7 +19,12 @@ impl Mdev {
     pub fn create(uuid: &str) -> Result<Self> {
         let kind = if Path::new(TYPE).is_dir() { TYPE } else { OLDER_TYPE };
         fs::write(format!("{kind}/create"), uuid).with_context(|| format!("mtty does not create {uuid}"))?;
-        Ok(Self { uuid: uuid.to_owned() })
+        Ok(Self::named(uuid))
+    }
+
+    /// The one that was created under this name.
+    pub fn named(uuid: &str) -> Self {
+        Self { uuid: uuid.to_owned() }
     }
 
     /// Its name.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// What the program says and how it ends.
@@ -16,12 +16,20 @@ pub struct Opened {
     pub code: Option<i32>,
 }
 
-/// A group's device file and the devices to open in it.
-pub type Group<'a> = (&'a Path, &'a [&'a str]);
+/// The container device, which every VFIO user opens first.
+pub const CONTAINER: &str = "/dev/vfio/vfio";
 
-/// Opens `groups` in `container` and closes them.
-pub fn open(container: &Path, groups: &[Group<'_>]) -> Result<Opened> {
-    let output = command(&[], container, groups).output().context("cannot run vfio-open")?;
+/// A group's device file and the devices to open in it.
+pub type Group = (PathBuf, Vec<String>);
+
+/// The group whose device file is `node`, with the devices of these names.
+pub fn group(node: &Path, devices: &[&str]) -> Group {
+    (node.to_path_buf(), devices.iter().map(|name| (*name).to_owned()).collect())
+}
+
+/// Opens `groups` in one container and closes them.
+pub fn open(groups: &[Group]) -> Result<Opened> {
+    let output = command(&[], groups).output().context("cannot run vfio-open")?;
     Ok(Opened {
         said: String::from_utf8_lossy(&output.stdout).into_owned(),
         complaint: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
@@ -48,9 +56,9 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// Opens `groups` in `container` and holds them.
-    pub fn open(container: &Path, groups: &[Group<'_>]) -> Result<Self> {
-        let mut command = command(&["--hold"], container, groups);
+    /// Opens `groups` in one container and holds them.
+    pub fn open(groups: &[Group]) -> Result<Self> {
+        let mut command = command(&["--hold"], groups);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot run vfio-open")?;
         let output = child.stdout.take().context("vfio-open has no stdout")?;
@@ -80,11 +88,11 @@ impl Drop for Holder {
     }
 }
 
-fn command(options: &[&str], container: &Path, groups: &[Group<'_>]) -> Command {
+fn command(options: &[&str], groups: &[Group]) -> Command {
     let mut command = Command::new("vfio-open");
-    command.args(options).arg(container);
+    command.args(options).arg(CONTAINER);
     for (path, devices) in groups {
-        command.arg("--group").arg(path).args(*devices);
+        command.arg("--group").arg(path).args(devices);
     }
     command
 }

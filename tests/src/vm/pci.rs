@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const BUS: &str = "/sys/bus/pci";
+/// Long enough for the slowest slot: a button gives five seconds to think again.
+const SLOT: Duration = Duration::from_secs(20);
 /// How long a plugged device may take until drivers may have it.
 const SETTLE: Duration = Duration::from_secs(10);
 
@@ -28,6 +30,15 @@ impl Pci {
         Ok(all)
     }
 
+    /// Waits for an `edu` device that is not one of `known`.
+    pub fn wait_for_another(known: &[Self]) -> Result<Self> {
+        let another = || {
+            let found = Self::all()?.into_iter().find(|device| device.is_edu() && !known.contains(device));
+            found.context("no further device is in sysfs")
+        };
+        wait::until(SLOT, another)
+    }
+
     /// Its address.
     pub fn bdf(&self) -> &str {
         &self.bdf
@@ -38,8 +49,20 @@ impl Pci {
     }
 
     /// Whether the kernel has it.
-    pub fn exists(&self) -> bool {
+    fn exists(&self) -> bool {
         self.path().exists()
+    }
+
+    /// Waits until the kernel has it.
+    pub fn wait_until_there(&self) -> Result<()> {
+        let there = || if self.exists() { Ok(()) } else { bail!("{self} is not in sysfs") };
+        wait::until(SLOT, there)
+    }
+
+    /// Waits until the kernel no longer has it.
+    pub fn wait_until_gone(&self) -> Result<()> {
+        let gone = || if self.exists() { bail!("{self} is in sysfs") } else { Ok(()) };
+        wait::until(SLOT, gone)
     }
 
     /// Whether it is one of QEMU's `edu` devices, which are here to be passed through.
@@ -85,7 +108,6 @@ impl Pci {
                 other => bail!("{self} was offered to {driver} and has {other:?}"),
             }
         })
-        .map(drop)
     }
 
     /// Takes it from its driver, if it has one. Blocks while a VFIO device is open.

@@ -14,7 +14,7 @@ struct Need {
     present: fn() -> bool,
 }
 
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 10] = [
     Need { name: QEMU, package: "qemu-system-x86", present: || process::find(QEMU).is_some() },
     Need { name: "busybox", package: "busybox-static", present: || process::find("busybox").is_some() },
     Need { name: "gcc", package: "gcc", present: || process::find("gcc").is_some() },
@@ -24,6 +24,7 @@ const NEEDS: [Need; 9] = [
     Need { name: "xz", package: "xz-utils", present: || process::find("xz").is_some() },
     // objtool, which takes part in building a kernel module, is linked with it.
     Need { name: "libelf.so.1", package: "libelf1", present: || library("libelf.so.1") },
+    Need { name: "unshare", package: "util-linux", present: || process::find("unshare").is_some() },
     Need { name: "setpriv", package: "util-linux", present: || process::find("setpriv").is_some() },
 ];
 

@@ -6,20 +6,24 @@ use anyhow::Result;
 mod groups;
 mod hotplug;
 mod mdev;
+mod serving;
 mod vfio;
 
 /// A scenario: makes checks, and fails itself only where it cannot be set up.
 pub type Scenario = fn(&mut Guest) -> Result<()>;
 
 /// Every scenario with its name.
-pub const ALL: &[(&str, Scenario)] =
-    &[("vfio", vfio::run), ("groups", groups::run), ("hotplug", hotplug::run), ("mdev", mdev::run)];
+pub const ALL: &[(&str, Scenario)] = &[
+    ("vfio", vfio::run),
+    ("groups", groups::run),
+    ("hotplug", hotplug::run),
+    ("mdev", mdev::run),
+    ("serving-uring", serving::with_uring),
+    ("serving-plain", serving::without),
+];
 
 /// The scenarios whose name contains `only`, behind the first one, which binds the devices for all others.
 pub fn chosen(only: &str) -> impl Iterator<Item = &'static (&'static str, Scenario)> {
     let (first, rest) = ALL.split_at(1);
     first.iter().chain(rest.iter().filter(move |(name, _)| name.contains(only)))
 }
-
-/// The container device, which every VFIO user opens first.
-pub const CONTAINER: &str = "/dev/vfio/vfio";

@@ -1,10 +1,8 @@
 //! The ground everything stands on: the machine's devices, bound to `vfio-pci`, open through the VFIO ioctls.
 
-use super::CONTAINER;
 use crate::vm::Guest;
-use crate::vm::opener::{self, Holder};
+use crate::vm::opener::{self, Holder, group};
 use anyhow::{Result, ensure};
-use std::path::Path;
 
 /// Binds every device and leaves them bound.
 pub fn run(guest: &mut Guest) -> Result<()> {
@@ -19,7 +17,7 @@ pub fn run(guest: &mut Guest) -> Result<()> {
     guest.check("a device opens through container, group and device ioctls", |guest| {
         let [device, _] = &guest.bench.lone;
         let node = device.node()?;
-        opener::open(Path::new(CONTAINER), &[(&node, &[device.bdf()])])?.expect(&[
+        opener::open(&[group(&node, &[device.bdf()])])?.expect(&[
             format!("group {} viable", node.display()),
             format!("device {device} regions="),
             // The BAR of QEMU's hw/misc/edu.c has a mebibyte.
@@ -30,18 +28,17 @@ pub fn run(guest: &mut Guest) -> Result<()> {
     })?;
     guest.check("devices of two groups open in one container", |guest| {
         let [one, other] = &guest.bench.lone;
-        let groups = [(&*one.node()?, &[one.bdf()][..]), (&*other.node()?, &[other.bdf()][..])];
-        opener::open(Path::new(CONTAINER), &groups)?
-            .expect(&[format!("config {one} 1234:11e8"), format!("config {other} 1234:11e8")])
+        let groups = [group(&one.node()?, &[one.bdf()]), group(&other.node()?, &[other.bdf()])];
+        opener::open(&groups)?.expect(&[format!("config {one} 1234:11e8"), format!("config {other} 1234:11e8")])
     })?;
     guest.check("a group that one process has open is busy for another", |guest| {
         let [device, _] = &guest.bench.lone;
         let node = device.node()?;
-        let groups = [(&*node, &[device.bdf()][..])];
-        let holder = Holder::open(Path::new(CONTAINER), &groups)?;
-        let second = opener::open(Path::new(CONTAINER), &groups)?;
+        let groups = [group(&node, &[device.bdf()])];
+        let holder = Holder::open(&groups)?;
+        let second = opener::open(&groups)?;
         ensure!(second.code == Some(4), "beside process {} a second one gets {second:?}", holder.pid());
         drop(holder);
-        opener::open(Path::new(CONTAINER), &groups)?.expect(&[])
+        opener::open(&groups)?.expect(&[])
     })
 }

@@ -1,0 +1,25 @@
+//! Devices that go and come.
+
+use super::Serving;
+use crate::vm::node::{EDU, SOON};
+use crate::vm::opener::{self, group};
+use anyhow::Result;
+use vfiod_simulator::kubelet::Health;
+
+pub fn run(serving: &mut Serving<'_>) -> Result<()> {
+    serving.check("an unplugged device is dropped from the list within 2 s of its end", |guest, node| {
+        let device = guest.bench.in_port.clone();
+        guest.port.unplug("early")?;
+        device.wait_until_gone()?;
+        node.wait_for_health(EDU, device.bdf(), None, SOON)?;
+        node.wait_for_healthy(EDU, guest.bench.all().count() - 1, SOON)
+    })?;
+    serving.check("a plugged device is listed within 2 s of being bound, and opens", |guest, node| {
+        let device = guest.bench.in_port.clone();
+        guest.port.plug("early", "port-full")?;
+        device.wait_until_there()?;
+        device.bind("vfio-pci")?;
+        node.wait_for_health(EDU, device.bdf(), Some(Health::Healthy), SOON)?;
+        opener::open(&[group(&device.node()?, &[device.bdf()])])?.expect(&[format!("config {device} 1234:11e8")])
+    })
+}

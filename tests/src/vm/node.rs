@@ -1,0 +1,160 @@
+//! The guest as a node of a cluster: `vfiod run` on the real `/sys` and `/dev`, and the simulated kubelet beside it.
+
+use super::pod::{COMPUTE, Pod};
+use super::wait;
+use crate::Agent;
+use anyhow::{Context, Result, anyhow};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+use std::fs;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Runtime};
+use vfiod_simulator::kubelet::{Health, Kubelet, PodSpec, State};
+
+/// The resource of the `edu` devices.
+pub const EDU: &str = "qemu.org/edu";
+/// The resource of the mdevs.
+pub const MTTY: &str = "kernel.org/mtty";
+
+/// What a change of a device may take until the kubelet knows it.
+pub const SOON: Duration = Duration::from_secs(2);
+/// For what depends on the kubelet's own intervals, and for programs to start.
+pub const EVENTUALLY: Duration = Duration::from_secs(30);
+/// How long vfiod counts an answered claim as taken although no source lists it.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A node.
+pub struct Node {
+    /// Its vfiod.
+    pub agent: Agent,
+    /// Its kubelet.
+    pub kubelet: Rc<Kubelet>,
+    runtime: Runtime,
+    io: &'static str,
+    last_answer: Instant,
+}
+
+impl Node {
+    /// Starts both, vfiod first and with `--io` as given, on a node that has run no pod yet.
+    pub fn start(io: &'static str) -> Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let agent = agent(io)?;
+        let folder = kubelet_folder(io);
+        let kubelet = Rc::new(runtime.block_on(Kubelet::builder(&folder).host_root("/").start())?);
+        let node = Self { agent, kubelet, runtime, io, last_answer: Instant::now() };
+        node.age_kubelet()?;
+        Ok(node)
+    }
+
+    /// Starts vfiod once more, as it was.
+    pub fn start_agent(&mut self) -> Result<()> {
+        self.keep_log();
+        self.agent = agent(self.io)?;
+        Ok(())
+    }
+
+    /// Writes vfiod's log to the console, which the host keeps.
+    fn keep_log(&self) {
+        drop(fs::write("/dev/console", format!("--- vfiod --io {}\n{}---\n", self.io, self.agent.log())));
+    }
+
+    /// Makes the kubelet look like one that has been up for long. vfiod believes a kubelet that lists no pod only
+    /// when it has been up for a minute, and the checks need not wait for that.
+    fn age_kubelet(&self) -> Result<()> {
+        let folder = kubelet_folder(self.io);
+        for socket in ["device-plugins/kubelet.sock", "pod-resources/kubelet.sock"] {
+            let path = Path::new(&folder).join(socket);
+            let long_ago = Timespec { tv_sec: 1, tv_nsec: 0 };
+            let times = Timestamps { last_access: long_ago, last_modification: long_ago };
+            utimensat(CWD, &path, &times, AtFlags::empty())
+                .with_context(|| format!("cannot set the time of {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until `condition` holds.
+    pub fn wait(&mut self, what: &str, within: Duration, condition: impl FnMut(&State) -> bool) -> Result<()> {
+        let waited = self.runtime.block_on(self.kubelet.wait_for(what, within, condition));
+        let running = self.agent.is_running()?;
+        waited.map_err(|error| anyhow!("{}{error}", if running { "" } else { "vfiod has ended; " }))
+    }
+
+    /// Waits until the kubelet has the device `id` of `resource` with this health, or no longer.
+    pub fn wait_for_health(
+        &mut self,
+        resource: &str,
+        id: &str,
+        health: Option<Health>,
+        within: Duration,
+    ) -> Result<()> {
+        let what = match health {
+            Some(health) => format!("{id} is {health:?}"),
+            None => format!("{id} is no longer listed"),
+        };
+        self.wait(&what, within, |state| state.health(resource, id) == health)
+    }
+
+    /// Waits until `resource` has `count` devices and all are healthy.
+    pub fn wait_for_healthy(&mut self, resource: &str, count: usize, within: Duration) -> Result<()> {
+        let what = format!("{resource} has {count} devices, all healthy");
+        self.wait(&what, within, |state| state.capacity(resource) == count && state.allocatable(resource) == count)
+    }
+
+    /// Ends the kubelet and starts it again.
+    pub fn restart_kubelet(&self) -> Result<()> {
+        Ok(self.runtime.block_on(self.kubelet.restart())?)
+    }
+
+    /// Admits a pod that wants `count` of `resource`, and starts its container, again and again as a kubelet does when
+    /// `PreStartContainer` fails.
+    pub fn run_pod(&mut self, name: &str, resource: &str, count: usize) -> Result<Pod> {
+        let spec = PodSpec::new("default", name).container(COMPUTE, [(resource, count)]);
+        let admitted = self.runtime.block_on(self.kubelet.admit(spec))?;
+        self.last_answer = Instant::now();
+        let pod = Pod::new(Rc::clone(&self.kubelet), admitted);
+        let start = || Ok(self.runtime.block_on(self.kubelet.start_container(pod.uid(), COMPUTE))?);
+        wait::until(EVENTUALLY, start).with_context(|| format!("the container of pod {name} does not start"))?;
+        Ok(pod)
+    }
+
+    /// Has the kubelet free what ended pods had, which it does when it admits the next one; and vfiod see that, which
+    /// believes it when 10 seconds have passed since it gave the devices.
+    pub fn free_ended_pods(&mut self) -> Result<()> {
+        std::thread::sleep(GRACE.saturating_sub(self.last_answer.elapsed()));
+        self.run_pod("next", EDU, 1).map(drop)
+    }
+
+    /// Whether vfiod has an io_uring open.
+    pub fn has_ring(&self) -> Result<bool> {
+        let folder = format!("/proc/{}/fd", self.agent.pid());
+        let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))?;
+        let mut links = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        Ok(links.any(|link| link.as_os_str() == "anon_inode:[io_uring]"))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.keep_log();
+    }
+}
+
+fn agent(io: &str) -> Result<Agent> {
+    // As the seed writes it, and with other letters than sysfs has.
+    let config = format!(
+        "configuration:
+  permittedHostDevices:
+    pciHostDevices:
+    - {{pciVendorSelector: '1234:11E8', resourceName: {EDU}}}
+    mediatedDevices:
+    - {{mdevNameSelector: Single port serial, resourceName: {MTTY}}}
+"
+    );
+    Agent::builder(Path::new("/"), Path::new(&kubelet_folder(io)), &config).flag("--io", io).start()
+}
+
+/// A folder for each way to run, so that no checkpoint is left over from the other.
+fn kubelet_folder(io: &str) -> String {
+    format!("/var/lib/kubelet-{io}")
+}
