@@ -9,7 +9,7 @@ use std::{
 
 /// The claim word of one IOMMU group.
 ///
-/// `moment (ms) << 16 | generation << 2 | state`. Every claim makes a new generation, so that the reactor, which learns
+/// `moment (µs) << 16 | generation << 2 | state`; the moments last for eight years. Every claim makes a new generation, so that the reactor, which learns
 /// later what became of a claim, settles exactly the one it has seen and never a younger one.
 #[derive(Debug, Default)]
 pub struct GroupWord(CachePadded<AtomicU64>);
@@ -43,7 +43,7 @@ impl GroupWord {
 
     /// Claims the group at `now`, whatever it was: the kubelet is the authority, and it asks again for what it owns.
     pub fn claim(&self, now: Moment) {
-        let moment = u64::try_from(now.as_millis()).unwrap_or(u64::MAX) << MOMENT_SHIFT;
+        let moment = u64::try_from(now.as_micros()).unwrap_or(u64::MAX) << MOMENT_SHIFT;
         let next = |word: u64| {
             let generation = word.wrapping_add(1 << GENERATION_SHIFT) & GENERATION;
             moment | generation | ClaimState::Pending.bits()
@@ -75,7 +75,7 @@ impl Snapshot {
     /// When the last claim was made; zero when there never was one.
     #[must_use]
     pub const fn moment(self) -> Moment {
-        Duration::from_millis(self.0 >> MOMENT_SHIFT)
+        Duration::from_micros(self.0 >> MOMENT_SHIFT)
     }
 }
 
@@ -107,7 +107,7 @@ mod tests {
         let word = GroupWord::default();
         word.claim(Duration::from_secs(5));
         let seen = word.load();
-        word.claim(Duration::from_secs(5)); // the same millisecond
+        word.claim(Duration::from_secs(5)); // the same microsecond
         assert!(!word.settle(seen, ClaimState::Free));
         assert_eq!(word.load().state(), ClaimState::Pending);
     }

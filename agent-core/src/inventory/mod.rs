@@ -196,7 +196,7 @@ impl Inventory {
             let seen = word.load();
             let claims = || self.host.members_of(group).iter().flat_map(|&member| self.ledger.of(member));
             let newest = claims().map(|(_, claim)| claim.since).max().unwrap_or_default();
-            let unheard = seen.moment().as_millis() > newest.as_millis() && now < seen.moment() + PENDING_GRACE;
+            let unheard = seen.moment().as_micros() > newest.as_micros() && now < seen.moment() + PENDING_GRACE;
             if seen.state() == ClaimState::Pending && unheard {
                 continue; // a grant that is on its way to the ledger, which will mark the group again
             }
