@@ -29,6 +29,22 @@ pub enum Sources {
     WhenTold,
 }
 
+/// What the kubelet gives as HTTP/2 `:authority` when it calls a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Authority {
+    /// `localhost`: from 1.26 on (kubernetes#112597).
+    #[default]
+    Localhost,
+    /// The path of the plugin's socket: before. grpc-go puts it in Huffman's code, since that is shorter
+    /// (golang.org/x/net/http2/hpack, `appendHpackString`); other clients send it raw.
+    Path {
+        /// In Huffman's code.
+        huffman: bool,
+    },
+    /// The path as newer releases of grpc-go escape it where nobody says `localhost` (`clientconn.go`, `encodeAuthority`).
+    EscapedPath,
+}
+
 /// Everything that stays the same over restarts.
 #[derive(Debug, Clone)]
 pub(super) struct Config {
@@ -36,6 +52,7 @@ pub(super) struct Config {
     pub(super) host_root: Option<PathBuf>,
     pub(super) version: KubeletVersion,
     pub(super) sources: Sources,
+    pub(super) authority: Authority,
     pub(super) stop_grace: Duration,
     pub(super) dial_timeout: Duration,
     pub(super) pre_start_timeout: Duration,
@@ -67,6 +84,7 @@ impl Kubelet {
                 host_root: None,
                 version: KubeletVersion::Newer,
                 sources: Sources::AtOnce,
+                authority: Authority::Localhost,
                 // types.go: endpointStopGracePeriod
                 stop_grace: Duration::from_secs(5 * 60),
                 // plugin/v1beta1/client.go: dial
@@ -99,6 +117,13 @@ impl KubeletBuilder {
     #[must_use]
     pub fn sources(mut self, sources: Sources) -> Self {
         self.config.sources = sources;
+        self
+    }
+
+    /// The `:authority` of its calls (default: [`Authority::Localhost`]).
+    #[must_use]
+    pub fn authority(mut self, authority: Authority) -> Self {
+        self.config.authority = authority;
         self
     }
 

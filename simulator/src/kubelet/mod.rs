@@ -52,7 +52,7 @@ mod state;
 mod tests;
 
 pub use admission::AdmissionError;
-pub use builder::{KubeletBuilder, KubeletVersion, Sources};
+pub use builder::{Authority, KubeletBuilder, KubeletVersion, Sources};
 pub use calls::{Call, Rpc};
 pub use checkpoint::{Checkpoint, PodDevicesEntry};
 pub use devices::{Device, Health};

@@ -1,5 +1,6 @@
 //! The kubelet's side of a connection to a plugin (plugin/v1beta1/client.go, endpoint.go).
 
+mod authority;
 mod dial;
 mod endpoint;
 mod stream;
@@ -15,7 +16,7 @@ use tonic::{Response, Status};
 use vfiod_proto::KUBELET_RECEIVE_LIMIT;
 use vfiod_proto::deviceplugin::device_plugin_client::DevicePluginClient;
 
-use super::builder::KubeletVersion;
+use super::builder::{Authority, KubeletVersion};
 
 pub(super) use dial::dial;
 pub(super) use endpoint::Endpoint;
@@ -38,8 +39,8 @@ impl Client {
         Arc::new(Self { resource: resource.to_owned(), socket, connection: Mutex::new(None), closed, ended })
     }
 
-    async fn connect(&self, timeout: Duration) -> Result<(), Status> {
-        let channel = dial(&self.socket, timeout).await?;
+    async fn connect(&self, authority: Authority, timeout: Duration) -> Result<(), Status> {
+        let channel = dial(&self.socket, authority, timeout).await?;
         let client = DevicePluginClient::new(channel).max_decoding_message_size(KUBELET_RECEIVE_LIMIT);
         *self.lock() = Some(client);
         Ok(())

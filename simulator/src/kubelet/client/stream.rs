@@ -16,7 +16,7 @@ pub(in crate::kubelet) async fn connect(shared: Arc<Shared>, client: Arc<Client>
     let version = shared.config.version;
     shared.update(|state| state.clients.register(version, Arc::clone(&client)));
     let connected = async {
-        client.connect(shared.config.dial_timeout).await?;
+        client.connect(shared.config.authority, shared.config.dial_timeout).await?;
         let options = client.call(|mut plugin| async move { plugin.get_device_plugin_options(api::Empty {}).await });
         let options = options
             .await

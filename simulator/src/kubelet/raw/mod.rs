@@ -10,6 +10,7 @@ use tonic::{Status, Streaming};
 use vfiod_proto::deviceplugin as api;
 use vfiod_proto::deviceplugin::device_plugin_client::DevicePluginClient;
 
+use super::builder::Authority;
 use super::client::dial;
 pub use authority::{Answer, call_with_authority};
 
@@ -25,7 +26,15 @@ impl Plugin {
     /// # Errors
     /// When nothing listens on the socket by then.
     pub async fn dial(socket: impl AsRef<Path>, within: Duration) -> Result<Self, Status> {
-        let channel = dial(socket.as_ref(), within).await?;
+        Self::dial_with(socket, Authority::Localhost, within).await
+    }
+
+    /// Connects as a kubelet that gives this `:authority`.
+    ///
+    /// # Errors
+    /// When nothing listens on the socket by then.
+    pub async fn dial_with(socket: impl AsRef<Path>, authority: Authority, within: Duration) -> Result<Self, Status> {
+        let channel = dial(socket.as_ref(), authority, within).await?;
         // Unlike a kubelet, it takes messages of any size: a test may want to see how large they are.
         Ok(Self { client: DevicePluginClient::new(channel).max_decoding_message_size(usize::MAX) })
     }

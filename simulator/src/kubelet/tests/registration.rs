@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::plugin::{TestPlugin, register};
 use super::{QAT, SOON, kubelet, listed, setup};
-use crate::kubelet::{Answer, Plugin, call_with_authority};
+use crate::kubelet::{Answer, Authority, Plugin, call_with_authority};
 
 /// RFC 9113, section 7.
 const PROTOCOL_ERROR: u32 = 1;
@@ -88,6 +88,19 @@ async fn a_plugin_built_on_h2_refuses_the_authority_of_older_kubelets() {
     let authority = socket.to_str().unwrap();
     assert_eq!(call_with_authority(&socket, "localhost", SOON).await.unwrap(), Answer::Headers);
     assert_eq!(call_with_authority(&socket, authority, SOON).await.unwrap(), Answer::Reset(PROTOCOL_ERROR));
+    for authority in [Authority::Path { huffman: false }, Authority::Path { huffman: true }, Authority::EscapedPath] {
+        let plugin = Plugin::dial_with(&socket, authority, SOON).await.unwrap();
+        let refusal = plugin.options().await.unwrap_err();
+        assert!(refusal.message().contains("h2 protocol error"), "{authority:?}: {refusal}");
+    }
+}
+
+#[tokio::test]
+async fn an_older_kubelet_cannot_register_such_a_plugin() {
+    let (kubelet, _folder) = kubelet(|k| k.authority(Authority::Path { huffman: true })).await;
+    let plugin = TestPlugin::serve(&kubelet.plugin_dir().join("qat.sock"));
+    let refusal = plugin.register(&kubelet, QAT).await.unwrap_err();
+    assert!(refusal.message().contains("h2 protocol error"), "{refusal}");
 }
 
 #[tokio::test]
