@@ -1,9 +1,12 @@
 //! Building a node.
 
 use std::{
+    io,
     path::PathBuf,
     sync::{Mutex, PoisonError},
 };
+
+use tempfile::TempDir;
 
 use super::{
     Delivery, Injection, MdevFleet, MdevSpec, Node, NodeError, PciFleet, PciSpec, VirtualParent, netlink::Injector,
@@ -113,9 +116,7 @@ impl NodeBuilder {
         let (root, temporary) = match self.at {
             Some(root) => (root, None),
             None => {
-                let folder = tempfile::Builder::new()
-                    .prefix("vfiod-node-")
-                    .tempdir()
+                let folder = temporary_folder(self.parts.len())
                     .map_err(NodeError::io("make a temporary folder in", std::env::temp_dir()))?;
                 (folder.path().to_owned(), Some(folder))
             }
@@ -123,7 +124,7 @@ impl NodeBuilder {
         let mut world = World::new(Tree::new(root.clone())?, self.kernel);
         world.cdevs = self.cdevs;
         world.character_devices = self.character_devices;
-        lay_foundations(&world)?;
+        lay_foundations(&mut world)?;
         for part in &self.parts {
             if let Part::Pci(spec) = part
                 && let Grouping::Number(number) = spec.grouping
@@ -138,6 +139,7 @@ impl NodeBuilder {
                 Part::Mdev(spec) => world.create_mdev(spec)?,
             }
         }
+        world.tree.settle()?;
         let delivery = match Injector::open(self.injection) {
             Ok(injector) => {
                 world.injector = Some(injector);
@@ -150,8 +152,31 @@ impl NodeBuilder {
     }
 }
 
+/// From this many devices on, a disk takes minutes for what memory takes seconds for.
+const MANY: usize = 1000;
+/// What a device takes of a file system in memory: three files with a page each, and two dozen inodes.
+const BYTES_PER_DEVICE: u64 = 48 << 10;
+
+/// A folder that goes with its owner: in memory for a large node, where memory has the room and `TMPDIR` says nothing else.
+fn temporary_folder(devices: usize) -> io::Result<TempDir> {
+    let folder = || {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("vfiod-node-");
+        builder
+    };
+    if devices >= MANY
+        && std::env::var_os("TMPDIR").is_none()
+        && let Ok(memory) = rustix::fs::statvfs("/dev/shm")
+        && memory.f_bavail.saturating_mul(memory.f_frsize) / 2 > devices as u64 * BYTES_PER_DEVICE
+        && let Ok(made) = folder().tempdir_in("/dev/shm")
+    {
+        return Ok(made);
+    }
+    folder().tempdir()
+}
+
 /// The folders that a kernel with PCI, an IOMMU, mdev and VFIO has before it finds any device.
-fn lay_foundations(world: &World) -> Result<(), NodeError> {
+fn lay_foundations(world: &mut World) -> Result<(), NodeError> {
     for folder in [
         "sys/devices/virtual",
         "sys/bus/pci/devices",
@@ -168,8 +193,7 @@ fn lay_foundations(world: &World) -> Result<(), NodeError> {
         world.tree.folder(folder)?;
     }
     // The node is static: `MODULE_ALIAS("devname:vfio/vfio")` in drivers/vfio/container.c.
-    world.device_node("dev/vfio/vfio", 0o666)?;
-    if world.cdevs { world.tree.folder("dev/vfio/devices") } else { Ok(()) }
+    world.device_node("dev/vfio/vfio", 0o666)
 }
 
 impl Node {

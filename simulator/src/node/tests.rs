@@ -10,6 +10,7 @@ mod hotplug;
 mod injection;
 mod layout;
 mod mdev;
+mod moments;
 mod recorded;
 mod sriov;
 

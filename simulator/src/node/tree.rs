@@ -2,13 +2,15 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs,
-    io::{self, Write},
-    os::unix::fs::{FileTypeExt, OpenOptionsExt, symlink},
+    fs, io,
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
 };
 
-use super::NodeError;
+use super::{
+    NodeError,
+    batch::{Batch, Entry, write_new},
+};
 
 /// A folder that stands for the root of a host. Paths are relative to it and have no leading slash.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub(super) struct Tree {
     shared: HashMap<(u32, String), PathBuf>,
     /// What a fault hides, and where it is meanwhile. Changes go there, and show when the fault is mended.
     hidden: BTreeMap<String, PathBuf>,
+    /// What is collected while the node comes up.
+    batch: Option<Batch>,
     /// Names given in the staging folder so far.
     staged: usize,
 }
@@ -27,7 +31,8 @@ const STAGING: &str = ".staging";
 
 impl Tree {
     pub(super) fn new(root: PathBuf) -> Result<Self, NodeError> {
-        let tree = Self { root, shared: HashMap::new(), hidden: BTreeMap::new(), staged: 0 };
+        let tree =
+            Self { root, shared: HashMap::new(), hidden: BTreeMap::new(), batch: Some(Batch::default()), staged: 0 };
         tree.folder(STAGING)?;
         Ok(tree)
     }
@@ -58,9 +63,9 @@ impl Tree {
     }
 
     /// Makes a file of its own, with the mode that sysfs gives it.
-    pub(super) fn file(&self, at: &str, mode: u32, text: impl AsRef<[u8]>) -> Result<(), NodeError> {
+    pub(super) fn file(&mut self, at: &str, mode: u32, text: impl Into<Vec<u8>>) -> Result<(), NodeError> {
         let path = self.place(at);
-        write_new(&path, mode, text.as_ref()).map_err(NodeError::io("write", path))
+        self.make(Entry::File { path, mode, text: text.into() })
     }
 
     /// Makes a file whose text many devices share. It is a hard link, which costs a third of a file's time and none of
@@ -68,39 +73,55 @@ impl Tree {
     pub(super) fn shared_file(&mut self, at: &str, mode: u32, text: &str) -> Result<(), NodeError> {
         let path = self.place(at);
         let key = (mode, text.to_owned());
-        if let Some(first) = self.shared.get(&key) {
-            match fs::hard_link(first, &path) {
-                // The inode has all the links that its file system allows: begin another one.
-                Err(error) if error.kind() == io::ErrorKind::TooManyLinks => {}
-                result => return result.map_err(NodeError::io("write", path)),
+        let of = match self.shared.get(&key) {
+            Some(first) => first.clone(),
+            None => {
+                let first = self.staging();
+                write_new(&first, mode, text.as_bytes()).map_err(NodeError::io("write", &first))?;
+                self.shared.insert(key, first.clone());
+                first
             }
+        };
+        self.make(Entry::Name { path, of })
+    }
+
+    /// Makes a link as sysfs does: relative, and up no further than needed
+    /// (kernel: `fs/kernfs/symlink.c`, `kernfs_get_target_path`).
+    pub(super) fn link(&mut self, at: &str, target: &str) -> Result<(), NodeError> {
+        let path = self.place(at);
+        self.make(Entry::Link { path, text: relative(at, target) })
+    }
+
+    fn make(&mut self, entry: Entry) -> Result<(), NodeError> {
+        match &mut self.batch {
+            Some(batch) => batch.add(entry),
+            None => entry.make(),
         }
-        let first = self.staging();
-        write_new(&first, mode, text.as_bytes())
-            .and_then(|()| fs::hard_link(&first, &path))
-            .map_err(NodeError::io("write", path))?;
-        self.shared.insert(key, first);
-        Ok(())
+    }
+
+    /// Makes what was only collected, from now on at once.
+    pub(super) fn settle(&mut self) -> Result<(), NodeError> {
+        self.batch.take().map_or(Ok(()), |mut batch| batch.make())
+    }
+
+    /// Makes what was collected so far, before something that has to find it.
+    fn catch_up(&mut self) -> Result<(), NodeError> {
+        self.batch.as_mut().map_or(Ok(()), Batch::make)
     }
 
     /// Changes the text of a file, so that a reader sees either the old text or the new one.
     pub(super) fn replace(&mut self, at: &str, mode: u32, text: impl AsRef<[u8]>) -> Result<(), NodeError> {
+        self.catch_up()?;
         let (path, next) = (self.place(at), self.staging());
         write_new(&next, mode, text.as_ref())
             .and_then(|()| fs::rename(&next, &path))
             .map_err(NodeError::io("replace", path))
     }
 
-    /// Makes a link as sysfs does: relative, and up no further than needed
-    /// (kernel: `fs/kernfs/symlink.c`, `kernfs_get_target_path`).
-    pub(super) fn link(&self, at: &str, target: &str) -> Result<(), NodeError> {
-        let path = self.place(at);
-        symlink(relative(at, target), &path).map_err(NodeError::io("link", path))
-    }
-
     /// Removes a file, a link or a folder with what is in it, and any fault there. What is gone already, by a test's own
     /// hand, is no error.
     pub(super) fn remove(&mut self, at: &str) -> Result<(), NodeError> {
+        self.catch_up()?;
         if !self.hidden.is_empty() {
             let inside = format!("{at}/");
             let below: Vec<String> =
@@ -159,10 +180,6 @@ fn remove_all(path: &Path) -> Result<(), NodeError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result.map_err(NodeError::io("remove", path)),
     }
-}
-
-fn write_new(path: &Path, mode: u32, text: &[u8]) -> io::Result<()> {
-    fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?.write_all(text)
 }
 
 /// The text of a link at `at` that leads to `target`, both relative to the root.

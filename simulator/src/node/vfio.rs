@@ -6,11 +6,13 @@
 use super::{
     Action, Kernel, NodeError,
     removal::Progress,
-    world::{Backing, Kind, Registration, World},
+    world::{Backing, Device, Kind, Registration, World},
 };
 
 /// The major numbers are dynamic on a real kernel, and the minor number is not the group's.
 const GROUP_MAJOR: u32 = 243;
+/// Where the nodes of devices are (kernel: `drivers/vfio/device_cdev.c`, `vfio_devnode`).
+const CDEVS: &str = "dev/vfio/devices";
 const CDEV_MAJOR: u32 = 511;
 
 impl World {
@@ -130,7 +132,8 @@ impl World {
         self.class_device(&folder, "vfio-dev", &name, &properties)?;
         self.tree.link(&format!("{folder}/device"), parent)?;
         if self.cdevs {
-            self.device_node(&format!("dev/vfio/devices/{name}"), 0o600)?;
+            self.tree.folder(CDEVS)?;
+            self.device_node(&format!("{CDEVS}/{name}"), 0o600)?;
         }
         self.emit(Action::Add, &folder, "vfio-dev", properties);
         Ok(())
@@ -140,7 +143,10 @@ impl World {
         let name = format!("vfio{index}");
         let folder = format!("{parent}/vfio-dev/{name}");
         if self.cdevs {
-            self.tree.remove(&format!("dev/vfio/devices/{name}"))?;
+            let listed = |device: &Device| device.vfio.is_some_and(|vfio| vfio.listed);
+            // devtmpfs takes a folder away with its last node (kernel: `drivers/base/devtmpfs.c`, `delete_path`).
+            let others = self.devices.values().any(listed);
+            self.tree.remove(&if others { format!("{CDEVS}/{name}") } else { CDEVS.to_owned() })?;
         }
         self.tree.remove(&format!("sys/class/vfio-dev/{name}"))?;
         self.emit(Action::Remove, &folder, "vfio-dev", self.vfio_dev_properties(index));
@@ -184,8 +190,9 @@ impl World {
     }
 
     /// Puts back what [`Self::node_gone`] took.
-    pub(super) fn node_back(&self, number: u32) -> Result<(), NodeError> {
-        self.device_node(&format!("dev/vfio/{}", self.existing_node(number)?), 0o600)
+    pub(super) fn node_back(&mut self, number: u32) -> Result<(), NodeError> {
+        let node = self.existing_node(number)?;
+        self.device_node(&format!("dev/vfio/{node}"), 0o600)
     }
 
     fn existing_node(&self, number: u32) -> Result<String, NodeError> {
@@ -197,7 +204,7 @@ impl World {
     }
 
     /// A node in `/dev`: an empty file, or a character device that behaves as `/dev/null`.
-    pub(super) fn device_node(&self, at: &str, mode: u32) -> Result<(), NodeError> {
+    pub(super) fn device_node(&mut self, at: &str, mode: u32) -> Result<(), NodeError> {
         if !self.character_devices {
             return self.tree.file(at, mode, "");
         }

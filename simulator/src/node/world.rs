@@ -1,6 +1,9 @@
 //! What a node knows of itself: the objects behind the files.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fmt,
+};
 
 use super::{
     Action, Kernel, NodeError, Uevent,
@@ -29,10 +32,20 @@ pub(super) struct World {
     /// Removals that wait for somebody to close a device.
     pub(super) blocked: Vec<Removal>,
     pub(super) injector: Option<Injector>,
+    pub(super) observer: Option<Observer>,
     /// Whether the node is up: what happens before is no event.
     pub(super) live: bool,
     pub(super) events: Vec<Uevent>,
     seqnum: u64,
+}
+
+/// Somebody who wants to look at the tree when an event is sent.
+pub(super) struct Observer(pub(super) Box<dyn FnMut(&Uevent) + Send>);
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
 }
 
 /// A PCI function or an mdev.
@@ -169,6 +182,7 @@ impl World {
             minors: Numbers::default(),
             blocked: Vec::new(),
             injector: None,
+            observer: None,
             live: false,
             events: Vec::new(),
             seqnum: 0,
@@ -201,6 +215,9 @@ impl World {
             && let Err(error) = injector.inject(&event)
         {
             tracing::warn!(%event, %error, "the kernel refused an injected event");
+        }
+        if let Some(Observer(observer)) = &mut self.observer {
+            observer(&event);
         }
         self.events.push(event);
     }

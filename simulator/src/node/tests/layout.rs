@@ -88,6 +88,10 @@ fn cdevs_are_listed_and_have_nodes_where_the_kernel_offers_them() {
     let node = gpu_with_audio().vfio_cdevs().build().unwrap();
     assert_eq!(link(&node, &format!("{GPU}/vfio-dev/vfio0/device")), "../../../0000:3b:00.0");
     assert!(node.path("dev/vfio/devices/vfio0").exists());
+    node.unbind("0000:3b:00.0").unwrap();
+    assert!(!node.path("dev/vfio/devices").exists(), "devtmpfs keeps no empty folder");
+    node.bind("0000:3b:00.0", "vfio-pci").unwrap();
+    assert!(node.path("dev/vfio/devices/vfio0").exists());
 
     let without = gpu_with_audio().build().unwrap();
     assert!(without.path(&format!("{GPU}/vfio-dev/vfio0")).exists());
@@ -128,4 +132,33 @@ fn a_temporary_node_goes_with_its_owner_and_a_placed_one_stays() {
     let root = node.root().to_owned();
     drop(node);
     assert!(!root.exists());
+}
+
+#[test]
+fn thousands_of_devices_are_as_complete_as_one() {
+    let fleet = PciFleet::new("10DE:1EB8", 4096).driver("vfio-pci").numa_nodes(2).functions_per_group(2);
+    let node = Node::builder().pci_fleet(&fleet).build().unwrap();
+    assert_eq!(fs::read_dir(node.path("sys/bus/pci/devices")).unwrap().count(), 4096);
+    assert_eq!(fs::read_dir(node.path("sys/kernel/iommu_groups")).unwrap().count(), 2048);
+    assert_eq!(fs::read_dir(node.path("dev/vfio")).unwrap().count(), 2049);
+    let last = format!("sys/bus/pci/devices/{}", fleet.addresses().last().unwrap());
+    assert_eq!(read(&node, &format!("{last}/numa_node")), "1\n");
+    assert!(read(&node, &format!("{last}/uevent")).starts_with("DRIVER=vfio-pci\nPCI_CLASS=30200\n"));
+    assert_eq!(fs::read_dir(node.path(&format!("{last}/iommu_group/devices"))).unwrap().count(), 2);
+}
+
+#[test]
+fn a_fleet_of_mdevs_brings_its_parents() {
+    let fleet =
+        MdevFleet::new(MdevType::new("nvidia-222", "GRID T4-1Q"), 100, PciFleet::new("10DE:1EB8", 8).numa_nodes(2));
+    let node = Node::builder().mdev_fleet(&fleet).build().unwrap();
+    assert_eq!(node.devices().len(), 108);
+    for uuid in fleet.uuids() {
+        assert_eq!(read(&node, &format!("sys/bus/mdev/devices/{uuid}/mdev_type/name")), "GRID T4-1Q\n");
+    }
+    let first = &fleet.parent_addresses()[0];
+    let offered = format!("sys/class/mdev_bus/{first}/mdev_supported_types/nvidia-222");
+    assert_eq!(fs::read_dir(node.path(&format!("{offered}/devices"))).unwrap().count(), 13);
+    assert_eq!(read(&node, &format!("{offered}/available_instances")), "0\n");
+    assert_no_link_is_broken(node.root());
 }
