@@ -8,7 +8,7 @@
 //!      FAIL an unbound device is Unhealthy within 2 s: still Healthy after 2 s
 //! ```
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use std::path::Path;
 
 mod bench;
@@ -52,7 +52,13 @@ pub fn run(port: &Path) -> Result<()> {
             return report.verdict(&mut port);
         }
     };
-    for (name, scenario) in checks::chosen(only.trim()) {
+    let chosen = checks::chosen(only.trim());
+    if chosen.len() < 2 {
+        let names: Vec<&str> = checks::ALL.iter().map(|(name, _)| *name).collect();
+        let error = anyhow!("there are {}", names.join(", "));
+        guest.report.failed(&mut guest.port, &format!("a scenario is called `{}`", only.trim()), &error)?;
+    }
+    for (name, scenario) in chosen {
         if let Err(error) = scenario(&mut guest) {
             guest.report.failed(&mut guest.port, name, &error)?;
         }

@@ -3,10 +3,11 @@
 use super::pod::{COMPUTE, Pod};
 use super::wait;
 use crate::Agent;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
@@ -125,12 +126,48 @@ impl Node {
         self.run_pod("next", EDU, 1).map(drop)
     }
 
+    /// What `vfiod devices` says of the device `id`.
+    pub fn explained(&self, id: &str) -> Result<Explained> {
+        let mut command = Command::new(crate::agent::binary());
+        command.args(["devices", "-o", "json", "--kubelet-dir", &kubelet_folder(self.io), "--config"]);
+        let output = command.arg(self.agent.config_path()).output().context("cannot run vfiod")?;
+        ensure!(
+            output.status.success(),
+            "`vfiod devices` ends with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        let list: serde_json::Value = serde_json::from_slice(&output.stdout).context("`-o json` is no JSON")?;
+        let devices = list.get("devices").and_then(|devices| devices.as_array()).context("a list without devices")?;
+        let field = |device: &serde_json::Value, name: &str| Some(device.get(name)?.as_str()?.to_owned());
+        let device = devices.iter().find(|device| field(device, "id").is_some_and(|known| known == id));
+        let device = device.with_context(|| format!("`vfiod devices` does not know {id}"))?;
+        let text = |name: &str| field(device, name).unwrap_or_default();
+        Ok(Explained { reason: text("reason"), message: text("message") })
+    }
+
     /// Whether vfiod has an io_uring open.
     pub fn has_ring(&self) -> Result<bool> {
         let folder = format!("/proc/{}/fd", self.agent.pid());
         let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))?;
         let mut links = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         Ok(links.any(|link| link.as_os_str() == "anon_inode:[io_uring]"))
+    }
+}
+
+/// Why a device is as it is; see `docs/DEVICES-JSON.md`.
+#[derive(Debug)]
+pub struct Explained {
+    reason: String,
+    message: String,
+}
+
+impl Explained {
+    /// Fails unless the reason is this one and the message names all these.
+    pub fn expect(&self, reason: &str, named: &[&str]) -> Result<()> {
+        let known = self.reason == reason && named.iter().all(|name| self.message.contains(name));
+        ensure!(known, "expected {reason} with {named:?} in the message, and `vfiod devices` says {self:?}");
+        Ok(())
     }
 }
 

@@ -48,7 +48,8 @@ pub struct Args {
     /// How QEMU runs the guest's instructions
     #[arg(long, value_enum, default_value_t = Accel::Auto)]
     accel: Accel,
-    /// Seconds that the guest may take (default: 120 under KVM, 300 under TCG)
+    /// Seconds that the guest may take; one that says nothing for two minutes is ended sooner
+    /// (default: 300 under KVM, 900 under TCG)
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
     /// Profile that the programs for the guest are built with
@@ -110,7 +111,10 @@ pub fn run(args: &Args) -> Result<Report> {
         (Some(image), Some(modules)) => kernel::Kernel::given(image, modules)?,
         _ => debian::kernel(&cache, args.refresh)?,
     };
-    let mtty = mtty::find_or_build(&cache, &kernel, args.mtty.as_deref());
+    let mtty = match &args.mtty {
+        Some(file) => Ok(modules::read(file).context("--mtty")?),
+        None => mtty::find_or_build(&cache, &kernel),
+    };
     if let Err(reason) = &mtty {
         eprintln!("vm: no mdev driver: {reason:#}");
     }

@@ -13,11 +13,8 @@ use std::process::Command;
 /// Where the kernel's source has the driver.
 const SOURCE: &str = "samples/vfio-mdev/mtty.c";
 
-/// `mtty.ko` for `kernel`: the file given, the one among its modules, the cached one, or one that is built now.
-pub fn find_or_build(cache: &Cache, kernel: &Kernel, given: Option<&Path>) -> Result<Vec<u8>> {
-    if let Some(file) = given {
-        return modules::read(file);
-    }
+/// `mtty.ko` for `kernel`: the one among its modules, the cached one, or one that is built now.
+pub fn find_or_build(cache: &Cache, kernel: &Kernel) -> Result<Vec<u8>> {
     if let Some(file) = Modules::list(&kernel.modules)?.file("mtty") {
         return modules::read(file);
     }

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// Lines of the console that are shown when a guest ends without a verdict.
 const TAIL: usize = 40;
 
+/// How long a guest may say nothing. The longest that one check waits for one thing is 30 seconds.
+const SILENCE: Duration = Duration::from_secs(120);
+
 /// What the checks came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -49,7 +52,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Follows `guest` to its verdict, or for `patience`, and stops it.
+/// Follows `guest` to its verdict, for at most `patience` and not through [`SILENCE`], and stops it.
 pub fn follow(mut guest: Guest, patience: Duration, console: &Path) -> Result<Report> {
     let output = guest.output.take().context("the guest's second serial port is taken")?;
     let (send, lines) = mpsc::channel();
@@ -65,12 +68,16 @@ pub fn follow(mut guest: Guest, patience: Duration, console: &Path) -> Result<Re
     let deadline = Instant::now() + patience;
     let mut report = Report::default();
     report.broken = loop {
-        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match lines.recv_timeout(left.min(SILENCE)) {
             Ok(line) => match take(&mut report, &line) {
                 Next::Line => {}
                 Next::Ask(command) => answer(&mut guest, command)?,
                 Next::End(broken) => break broken,
             },
+            Err(RecvTimeoutError::Timeout) if left > SILENCE => {
+                break Some(format!("the guest hangs: it has said nothing for {SILENCE:?}"));
+            }
             Err(RecvTimeoutError::Timeout) => break Some(format!("the guest hangs: no verdict in {patience:?}")),
             Err(RecvTimeoutError::Disconnected) => break Some("the guest stopped without a verdict".into()),
         }

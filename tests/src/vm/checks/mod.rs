@@ -23,7 +23,7 @@ pub const ALL: &[(&str, Scenario)] = &[
 ];
 
 /// The scenarios whose name contains `only`, behind the first one, which binds the devices for all others.
-pub fn chosen(only: &str) -> impl Iterator<Item = &'static (&'static str, Scenario)> {
+pub fn chosen(only: &str) -> Vec<&'static (&'static str, Scenario)> {
     let (first, rest) = ALL.split_at(1);
-    first.iter().chain(rest.iter().filter(move |(name, _)| name.contains(only)))
+    first.iter().chain(rest.iter().filter(|(name, _)| name.contains(only))).collect()
 }

@@ -9,17 +9,22 @@ use vfiod_simulator::kubelet::Health;
 
 /// Whether the kernel would give a group to a virtual machine at all.
 pub fn viability(serving: &mut Serving<'_>) -> Result<()> {
-    serving.check("a sibling on a host driver makes a device unhealthy until it leaves", |guest, node| {
-        let [device, sibling] = guest.bench.pair.clone();
-        sibling.bind("uio_pci_generic")?;
-        let refused = node.wait_for_health(EDU, device.bdf(), Some(Health::Unhealthy), SOON);
-        sibling.unbind()?;
-        let back = node.wait_for_health(EDU, device.bdf(), Some(Health::Healthy), SOON);
-        sibling.bind("vfio-pci")?;
-        refused?;
-        back?;
-        node.wait_for_health(EDU, sibling.bdf(), Some(Health::Healthy), SOON)
-    })?;
+    serving.check(
+        "a sibling on a host driver makes a device unhealthy and is named, until it leaves",
+        |guest, node| {
+            let [device, sibling] = guest.bench.pair.clone();
+            sibling.bind("uio_pci_generic")?;
+            let refused = node.wait_for_health(EDU, device.bdf(), Some(Health::Unhealthy), SOON);
+            let explained = node.explained(device.bdf());
+            sibling.unbind()?;
+            let back = node.wait_for_health(EDU, device.bdf(), Some(Health::Healthy), SOON);
+            sibling.bind("vfio-pci")?;
+            refused?;
+            explained?.expect("GroupNotViable", &[sibling.bdf(), "uio_pci_generic"])?;
+            back?;
+            node.wait_for_health(EDU, sibling.bdf(), Some(Health::Healthy), SOON)
+        },
+    )?;
     serving.check("a sibling on pci-stub leaves a device healthy", |guest, node| {
         let [device, sibling] = guest.bench.pair.clone();
         sibling.bind("pci-stub")?;
