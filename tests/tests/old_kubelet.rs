@@ -113,7 +113,7 @@ async fn fields_that_are_not_indexed_are_served_too() {
     let _agent = Agent::builder(node.root(), folder.path(), CONFIG).start().unwrap();
     all_allocatable(&kubelet).await;
     let socket = socket(&kubelet);
-    for authority in [socket.to_str().unwrap(), "/", "/a b/%", "localhost", "plugins/x.sock"] {
+    for authority in [socket.to_str().unwrap(), "/", "/a b/%", "localhost", "plugins/x.sock", "var%2Flib%2Fx.sock"] {
         let answer = call_with_authority(&socket, authority, PATIENCE).await.unwrap();
         assert_eq!(answer, Answer::Headers, "{authority}");
     }

@@ -2,9 +2,9 @@
 //!
 //! A kubelet older than 1.26 dials the bare path of the plugin's socket, and its grpc-go sends that path as `:authority`
 //! (`determineAuthority` in grpc-go's `clientconn.go`; kubernetes#112597 made it `localhost`); newer grpc-go escapes it to
-//! `%2Fvar%2F…`. Neither is an authority (RFC 3986, section 3.2), and the h2 crate resets such a stream with
-//! PROTOCOL_ERROR before a service hears of it. [`Lenient`] stands between the socket and the server and exchanges the
-//! offending characters, in place:
+//! `%2Fvar%2F…`, and gRPC's C core (C++, Python) says `var%2F…`. To the http crate none of them is an authority, and the h2
+//! crate resets such a stream with PROTOCOL_ERROR before a service hears of it. [`Lenient`] stands between the socket and
+//! the server and exchanges the offending characters, in place:
 //!
 //! ```text
 //! socket ─> Lenient ─> HTTP/2 server          frames: where header blocks are

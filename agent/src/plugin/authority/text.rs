@@ -2,13 +2,15 @@
 //!
 //! | found | instead | Huffman's codes (RFC 7541, appendix B) |
 //! |---|---|---|
-//! | `/` anywhere | `3` | `011000`, `011001` |
-//! | `%` in a path | `.` | `010101`, `010111` |
-//! | blank in a path | `-` | `010100`, `010110` |
+//! | `/` | `3` | `011000`, `011001` |
+//! | `%` | `.` | `010101`, `010111` |
+//! | blank | `-` | `010100`, `010110` |
 //!
-//! A path is what begins with one of the three or has had a `/`: elsewhere `%` may belong to a valid authority. The codes
-//! differ in one bit, which is decided when it comes: the sixth of `/`; the fifth of the others, since no other code begins
-//! with `01010`. So a byte never has to wait for the next one.
+//! Only one valid authority has any of them: the `%` of an address in brackets with its zone, `[fe80::1%25eth0]`, which is
+//! left alone. (The user of `user%20name@host` must not be sent, RFC 9113, section 8.3.1, and stays valid when exchanged.)
+//!
+//! The codes differ in one bit, which is decided when it comes: the sixth of `/`; the fifth of the others, since no other
+//! code begins with `01010`. So a byte never has to wait for the next one.
 
 /// How many characters have a code of each length, from 0 to 30 bits: Huffman's code is canonical, so this is all that it
 /// takes to find where each one ends.
@@ -18,6 +20,8 @@ const CODES: [u32; 31] =
 const BLANK_OR_PERCENT: u32 = 10;
 /// Among the codes of six bits: `/`.
 const SLASH: u32 = 4;
+/// Among the codes of thirteen bits: `[`.
+const BRACKET: u32 = 3;
 
 /// A value of `:authority`, as far as it has come.
 #[derive(Debug)]
@@ -30,7 +34,8 @@ pub(super) struct Text {
 enum Kind {
     /// Nothing has come yet.
     Open,
-    Path,
+    /// An IP address in brackets, where `%` begins the zone.
+    Brackets,
     Other,
 }
 
@@ -65,14 +70,14 @@ impl Text {
     }
 
     fn exchange(&mut self, byte: &mut u8) {
-        let (instead, kind) = match (*byte, self.kind) {
-            (b'/', _) => (b'3', Kind::Path),
-            (b'%', Kind::Open | Kind::Path) => (b'.', Kind::Path),
-            (b' ', Kind::Open | Kind::Path) => (b'-', Kind::Path),
-            (same, Kind::Open) => (same, Kind::Other),
-            (same, kind) => (same, kind),
+        let instead = match *byte {
+            b'/' => b'3',
+            b'%' if self.kind != Kind::Brackets => b'.',
+            b' ' if self.kind != Kind::Brackets => b'-',
+            same => same,
         };
-        (*byte, self.kind) = (instead, kind);
+        self.begins(*byte == b'[');
+        *byte = instead;
     }
 
     /// Takes one more bit of a character.
@@ -80,23 +85,27 @@ impl Text {
         code.bits += 1;
         code.rank = (code.rank << 1) | u32::from(*byte & bit != 0);
         let exchanged = match (code.bits, code.rank) {
-            (5, BLANK_OR_PERCENT) => self.kind != Kind::Other,
+            (5, BLANK_OR_PERCENT) => self.kind != Kind::Brackets,
             (6, SLASH) => true,
             _ => false,
         };
         if exchanged {
             *byte |= bit;
             code.rank |= 1;
-            self.kind = Kind::Path;
         }
         let of_this_length = CODES.get(code.bits).copied().unwrap_or(u32::MAX);
         if code.rank >= of_this_length {
             code.rank -= of_this_length;
             return;
         }
+        self.begins((code.bits, code.rank) == (13, BRACKET));
         *code = NEXT_CODE;
+    }
+
+    /// A character is known, which may be the first.
+    fn begins(&mut self, bracket: bool) {
         if self.kind == Kind::Open {
-            self.kind = Kind::Other;
+            self.kind = if bracket { Kind::Brackets } else { Kind::Other };
         }
     }
 }

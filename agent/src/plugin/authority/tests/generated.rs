@@ -8,17 +8,14 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 /// What should come out for an authority: the table of `text.rs`, over a whole string.
 fn instead(authority: &str) -> String {
-    let mut path = authority.starts_with(['/', '%', ' ']);
+    let zone = authority.starts_with('[');
     authority
         .chars()
-        .map(|character| {
-            path |= character == '/';
-            match character {
-                '/' => '3',
-                '%' if path => '.',
-                ' ' if path => '-',
-                other => other,
-            }
+        .map(|character| match character {
+            '/' => '3',
+            '%' if !zone => '.',
+            ' ' if !zone => '-',
+            other => other,
         })
         .collect()
 }
@@ -27,16 +24,17 @@ fn authority() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-zA-Z0-9._-]{1,20}",
         "(/[a-z0-9._-]{0,9}){1,9}",
-        "(%2F[a-z0-9._-]{0,9}){1,9}",
+        "[a-z]{0,3}(%2F[a-z0-9._-]{0,9}){1,9}",
+        "\\[[a-f0-9:/ ]{1,7}(%25[a-z0-9]{1,4})?\\](:[0-9]{1,5})?",
         "[/%3. -]{0,12}",
         "[ -_a-~]{0,40}",
         "(/[a-z]{1,3}){60,90}",
     ]
 }
 
-/// Authorities with everything that RFC 3986 lets them have: user, name or address with its zone, port.
+/// Authorities with everything that RFC 3986 and RFC 9113 let them have: name or address with its zone, port.
 fn accepted() -> impl Strategy<Value = String> {
-    "([a-z](%[0-9A-F]{2}|[a-z:]){0,5}@)?([a-zA-Z0-9._~!$&'()*+,;=-]{1,20}|\\[[a-f0-9:]{1,7}(%25[a-z0-9]{1,4})?\\])(:[0-9]{1,5})?"
+    "([a-zA-Z0-9._~!$&'()*+,;=-]{1,20}|\\[[a-f0-9:]{1,7}(%25[a-z0-9]{1,4})?\\])(:[0-9]{1,5})?"
 }
 
 /// Everything of a request but its authority.
