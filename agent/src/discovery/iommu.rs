@@ -5,8 +5,7 @@ use super::{
     fault::{Cause, Consequence, Fault},
     folder::{Folder, Scratch},
     host_root::HostRoot,
-    mdev,
-    pci::{self, Uevent},
+    mdev, pci,
     scan::scan,
     target::read_from,
 };
@@ -94,7 +93,7 @@ fn read_member(
     let driver = match groups.folder(link) {
         Ok(folder) => {
             member.vfio = has_entries(&folder, "vfio-dev");
-            member.bridge = folder.text("uevent", scratch).is_ok_and(|text| Uevent::parse(text).class >> 8 == 0x0604);
+            member.bridge = folder.text("class", scratch).is_ok_and(|class| class.starts_with(b"0x0604"));
             folder.link("driver", scratch).map(|name| name.map(|name| String::from_utf8_lossy(name).into_owned()))
         }
         Err(Errno::NOENT | Errno::NODEV) => {

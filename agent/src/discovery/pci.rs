@@ -19,15 +19,14 @@ pub(super) fn read(
     faults: &mut Vec<Fault>,
 ) -> Result<Option<Device>, Fault> {
     let Some(entry) = list.entry(bdf.into())? else { return Ok(None) };
-    let uevent = match entry.folder.text("uevent", scratch) {
-        Ok(text) => Uevent::parse(text),
-        Err(Errno::NOENT | Errno::NODEV) if !list.still_has(entry.id) => return Ok(None),
-        Err(errno) => return Err(entry.fault("uevent", errno, Consequence::DeviceLeftOut)),
+    let Identity { pci_id, class } = match identity(&entry, scratch) {
+        Ok(identity) => identity,
+        Err(_) if !list.still_has(entry.id) => return Ok(None),
+        Err(fault) => return Err(fault),
     };
-    let pci_id = uevent.pci_id.map_err(|cause| entry.fault("uevent", cause, Consequence::DeviceLeftOut))?;
     let driver = entry.driver(scratch)?;
     let group = entry.group(scratch)?;
-    if (driver.is_none() || group.is_none()) && !entry.folder.has("uevent").unwrap_or(true) {
+    if (driver.is_none() || group.is_none()) && !list.still_has(entry.id) {
         return Ok(None); // it vanished meanwhile: what is missing says nothing
     }
     let physfn = physfn(&entry, scratch, faults);
@@ -39,8 +38,51 @@ pub(super) fn read(
         Some(name) => Binding::Host(name),
     };
     let numa = entry.numa("numa_node", scratch, faults);
-    let kind = Kind::Pci { pci_id, class: uevent.class, physfn };
+    let kind = Kind::Pci { pci_id, class, physfn };
     Ok(Some(Device { id: entry.id, kind, binding, group, numa, cdevs }))
+}
+
+/// What a function is: its `PCI_ID=` and `PCI_CLASS=`.
+struct Identity {
+    pci_id: PciId,
+    /// 24 bits; 0 where it cannot be read.
+    class: u32,
+}
+
+/// Reads `vendor`, `device` and `class`, which say what the lines `PCI_ID=` and `PCI_CLASS=` of `uevent` say.
+///
+/// `uevent` itself is read only where they are missing: while an unbind or an unplug waits for somebody to close the device,
+/// every reader of its `uevent` sleeps with it and cannot even be killed (kernel 6.1: `drivers/base/core.c`, `uevent_show`
+/// takes the device's lock, which `device_release_driver` holds).
+fn identity(entry: &Entry, scratch: &mut Scratch) -> Result<Identity, Fault> {
+    let vendor = hexadecimal(entry, "vendor", scratch)?;
+    let product = hexadecimal(entry, "device", scratch)?;
+    if let (Some(vendor), Some(product)) = (vendor, product) {
+        let pci_id = PciId { vendor, product };
+        let class = hexadecimal(entry, "class", scratch).ok().flatten().unwrap_or(0);
+        return Ok(Identity { pci_id, class });
+    }
+    let left_out = |cause| entry.fault("uevent", cause, Consequence::DeviceLeftOut);
+    let text = entry.folder.text("uevent", scratch).map_err(|errno| left_out(errno.into()))?;
+    let uevent = Uevent::parse(text);
+    Ok(Identity { pci_id: uevent.pci_id.map_err(left_out)?, class: uevent.class })
+}
+
+/// A number such as `0x10de`; `None` where the file is missing.
+fn hexadecimal<N: TryFrom<u32>>(entry: &Entry, name: &str, scratch: &mut Scratch) -> Result<Option<N>, Fault> {
+    let left_out = |cause| entry.fault(name, cause, Consequence::DeviceLeftOut);
+    let text = match entry.folder.text(name, scratch) {
+        Ok(text) => text,
+        Err(Errno::NOENT | Errno::NODEV) => return Ok(None),
+        Err(errno) => return Err(left_out(errno.into())),
+    };
+    let digits = std::str::from_utf8(text.trim_ascii()).ok().and_then(|text| text.strip_prefix("0x"));
+    let number =
+        digits.filter(|digits| !digits.starts_with('+')).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    match number.and_then(|number| number.try_into().ok()) {
+        Some(number) => Ok(Some(number)),
+        None => Err(left_out(Cause::malformed(text, "a hexadecimal number"))),
+    }
 }
 
 /// The physical function behind a virtual one (kernel: `drivers/pci/iov.c`, `pci_iov_sysfs_link`).
@@ -74,15 +116,15 @@ fn has_vgpu(entry: &Entry, scratch: &mut Scratch, faults: &mut Vec<Fault>) -> bo
 }
 
 /// What is read of a PCI function's `uevent` file (kernel: `drivers/pci/pci-driver.c`, `pci_uevent`).
-pub(super) struct Uevent {
-    pub(super) pci_id: Result<PciId, Cause>,
+struct Uevent {
+    pci_id: Result<PciId, Cause>,
     /// 24 bits; 0 where the line is missing or unreadable.
-    pub(super) class: u32,
+    class: u32,
 }
 
 impl Uevent {
     /// Takes bytes, because nothing promises that the other lines are UTF-8.
-    pub(super) fn parse(text: &[u8]) -> Self {
+    fn parse(text: &[u8]) -> Self {
         let value = |key: &[u8]| text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(key));
         let text_of = |key: &[u8]| value(key).and_then(|value| std::str::from_utf8(value.trim_ascii()).ok());
         let pci_id = match value(b"PCI_ID=") {

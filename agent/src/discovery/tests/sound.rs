@@ -159,3 +159,26 @@ fn the_host_that_runs_this_test_is_read_without_a_fault_in_its_lists() {
     let listed = std::fs::read_dir(root.at("/sys/bus/pci/devices")).map_or(0, |names| names.count());
     assert_eq!(scan.devices.iter().filter(|device| !device.id.is_mdev()).count(), listed, "{:?}", scan.faults);
 }
+
+#[test]
+fn a_function_is_known_without_its_uevent_which_may_hang() {
+    let own = home(T4);
+    let device = Tree::new()
+        .t4(T4, "12")
+        .file(&format!("{own}/vendor"), "0x10de\n")
+        .file(&format!("{own}/device"), "0x2342\n")
+        .file(&format!("{own}/class"), "0x030200\n")
+        .file(&format!("{own}/uevent"), "")
+        .device(T4);
+    let Kind::Pci { pci_id, class, .. } = device.kind else { panic!("not a PCI function") };
+    assert_eq!((pci_id.to_string().as_str(), class), ("10de:2342", 0x03_0200));
+}
+
+#[test]
+fn a_vendor_that_is_no_number_is_a_fault_and_not_another_vendor() {
+    for text in ["10de\n", "0x110de\n", "0x+1de", "", "garbage"] {
+        let tree = Tree::new().t4(T4, "12").file(&format!("{}/vendor", home(T4)), text);
+        let scan = tree.scan();
+        assert!(scan.devices.is_empty() && !scan.faults.is_empty(), "{text:?}");
+    }
+}
