@@ -30,6 +30,7 @@ pub struct AgentBuilder {
     config: String,
     config_path: Option<PathBuf>,
     flags: Vec<String>,
+    log_level: String,
 }
 
 /// The binary to test: `$VFIOD_BIN`, or the one built beside the tests.
@@ -58,6 +59,7 @@ impl Agent {
             config: config.to_owned(),
             config_path: None,
             flags: Vec::new(),
+            log_level: "vfiod=debug,info".to_owned(),
         }
     }
 
@@ -162,6 +164,13 @@ impl AgentBuilder {
         self
     }
 
+    /// Logs as much as this says; much, unless said.
+    #[must_use]
+    pub fn log_level(mut self, level: &str) -> Self {
+        level.clone_into(&mut self.log_level);
+        self
+    }
+
     /// Reads the configuration from a file of the test's own.
     #[must_use]
     pub fn config_at(mut self, path: &Path) -> Self {
@@ -186,7 +195,7 @@ impl AgentBuilder {
             .arg(&self.host_root)
             .arg("--kubelet-dir")
             .arg(&self.kubelet_dir)
-            .args(["--log-level", "vfiod=debug,info"])
+            .args(["--log-level", &self.log_level])
             .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -2,6 +2,7 @@
 //! real kernel.
 
 pub mod agent;
+pub mod demo;
 pub mod vm;
 
 pub use agent::{Agent, AgentBuilder};

@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+mod demo;
 mod process;
 mod test;
 mod vm;
@@ -17,6 +18,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Show the main job as it happens, on a simulated node with thousands of devices
+    Demo(demo::Args),
     /// Everything that must hold: format, lints, tests, docs, and the checks on a real kernel
     Test(test::Args),
     /// Boot a real kernel in QEMU and check vfiod there on real VFIO devices
@@ -25,6 +28,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
+        Task::Demo(args) => demo::main(&args),
         Task::Test(args) => test::main(&args),
         Task::Vm(args) => vm::main(&args),
     };

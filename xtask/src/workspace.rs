@@ -31,8 +31,17 @@ pub enum Profile {
 
 /// Builds the named binaries, each given as (package, binary), and says where each one is.
 pub fn build(binaries: &[(&str, &str)], profile: Profile) -> Result<BTreeMap<String, PathBuf>> {
+    build_with(&["--quiet"], binaries, profile)
+}
+
+/// Like [`build`], with cargo's own report of its progress.
+pub fn build_aloud(binaries: &[(&str, &str)], profile: Profile) -> Result<BTreeMap<String, PathBuf>> {
+    build_with(&[], binaries, profile)
+}
+
+fn build_with(options: &[&str], binaries: &[(&str, &str)], profile: Profile) -> Result<BTreeMap<String, PathBuf>> {
     let mut command = cargo();
-    command.args(["build", "--quiet", "--message-format=json-render-diagnostics"]);
+    command.args(["build", "--message-format=json-render-diagnostics"]).args(options);
     if profile == Profile::Release {
         command.arg("--release");
     }

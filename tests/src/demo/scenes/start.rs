@@ -1,0 +1,59 @@
+//! vfiod starts, and the node has capacity.
+
+use crate::demo::{
+    figures::{bytes, count, time},
+    host::QUADRO,
+    page::Side,
+    stage::Stage,
+};
+use anyhow::{Result, ensure};
+use std::time::Duration;
+
+/// vfiod believes that a device was released only from a kubelet that has been up for a minute.
+const KUBELET_AGE: Duration = Duration::from_secs(120);
+
+pub(super) async fn play(stage: &mut Stage) -> Result<()> {
+    stage.page.scene("vfiod starts, and the node has capacity")?;
+    let counts = stage.counts;
+    let built = stage.build_node()?;
+    stage.page.say(&format!(
+        "The host ({} to simulate): {} T4s and {} QATs on vfio-pci, {} T4s on the nvidia driver that carry {} vGPUs, and \
+         one card that nobody has permitted yet. Each on its own bus address, in its IOMMU group, with /dev/vfio nodes.",
+        time(built),
+        count(counts.t4),
+        count(counts.qat),
+        count(counts.parents),
+        count(counts.vgpu)
+    ))?;
+    stage.start_kubelet(KUBELET_AGE).await?;
+    stage.page.blank()?;
+    stage.page.command("vfiod run --config permit.yaml --host-root HOST --kubelet-dir KUBELET")?;
+    stage.page.blank()?;
+    let begun = stage.start_agent()?;
+    let mut rows = Vec::new();
+    let mut slowest = Duration::ZERO;
+    for (resource, devices) in counts.served() {
+        let what = format!("{resource} has its {devices} devices");
+        let first = stage.received(&what, resource, 0, |listing| listing.healthy == devices).await?;
+        let took = first.received.duration_since(begun);
+        slowest = slowest.max(took);
+        let (capacity, allocatable) =
+            stage.kubelet()?.look(|state| (state.capacity(resource), state.allocatable(resource)));
+        ensure!(capacity == devices && allocatable == devices, "{resource}: {allocatable} of {capacity} allocatable");
+        let messages = stage.kubelet()?.look(|state| state.listings(resource).len());
+        ensure!(messages == 1, "{resource}: the first message should have been the full list, {messages} came");
+        rows.push([resource.to_owned(), count(capacity), count(allocatable), bytes(first.bytes), time(took)]);
+    }
+    let absent = stage.kubelet()?.look(|state| !state.has_resource(QUADRO));
+    ensure!(absent, "{QUADRO} is not permitted and yet served");
+    let (left, right) = (Side::Left, Side::Right);
+    let head = ["resource", "capacity", "allocatable", "list", "after start"];
+    stage.page.table([left, right, right, right, right], head, &rows)?;
+    stage.page.blank()?;
+    stage.page.say(
+        "\"after start\" is from the start of the process until the kubelet has the resource's first list. That list is already \
+         complete: vfiod looks at the host, then registers.",
+    )?;
+    stage.note("vfiod starts: every resource's full list at the kubelet", time(slowest));
+    Ok(())
+}
