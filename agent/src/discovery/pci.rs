@@ -26,7 +26,7 @@ pub(super) fn read(
     };
     let driver = entry.driver(scratch)?;
     let group = entry.group(scratch)?;
-    if (driver.is_none() || group.is_none()) && !list.still_has(entry.id) {
+    if (driver.is_none() || group.is_none()) && !has_identity(&entry) {
         return Ok(None); // it vanished meanwhile: what is missing says nothing
     }
     let physfn = physfn(&entry, scratch, faults);
@@ -66,6 +66,11 @@ fn identity(entry: &Entry, scratch: &mut Scratch) -> Result<Identity, Fault> {
     let text = entry.folder.text("uevent", scratch).map_err(|errno| left_out(errno.into()))?;
     let uevent = Uevent::parse(text);
     Ok(Identity { pci_id: uevent.pci_id.map_err(left_out)?, class: uevent.class })
+}
+
+/// Whether the function is still there to be known: the files go before the folder does.
+fn has_identity(entry: &Entry) -> bool {
+    ["vendor", "uevent"].iter().any(|file| entry.folder.has(*file).unwrap_or(true))
 }
 
 /// A number such as `0x10de`; `None` where the file is missing.
