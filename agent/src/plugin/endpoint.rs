@@ -2,33 +2,28 @@
 
 use super::{
     desk::Desk,
-    incoming::incoming,
-    kubelet::{KubeletFolder, KubeletSocket},
+    kubelet::{Identity, KubeletFolder, KubeletSocket},
     list_and_watch::capacity,
-    registration::{RegisterError, register},
-    server::Service,
-    socket::Socket,
+    registration::register,
+    running::Running,
 };
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     sync::{Notify, watch},
-    task::JoinHandle,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout_at},
 };
 use tracing::{debug, info, warn};
 use vfiod_core::allocator::Resource;
-use vfiod_proto::deviceplugin::device_plugin_server::DevicePluginServer;
 
 /// The first pause after a failure; doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The longest pause while the kubelet takes registrations and ends their streams soon after.
+const LONGEST_PAUSE_BETWEEN_STREAMS: Duration = Duration::from_secs(1);
 /// A stream that the kubelet keeps at least this long was a good one: the pauses begin anew.
 const GOOD_STREAM: Duration = Duration::from_secs(5);
-/// A kubelet up to 1.32 disconnects the live client of a name when an old stream of that name ends: the old stream must
-/// have ended before the name is registered again.
-const STREAM_END: Duration = Duration::from_millis(20);
-/// How long calls in flight may take when an endpoint ends.
-const DRAIN: Duration = Duration::from_secs(3);
+/// How long after a registration the kubelet has asked for the list; it does so at once.
+const STREAM_DUE: Duration = Duration::from_secs(10);
 
 /// An endpoint of one resource.
 pub(super) struct Endpoint {
@@ -38,14 +33,6 @@ pub(super) struct Endpoint {
     pub(super) kubelet: watch::Receiver<KubeletSocket>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) rung: Arc<Notify>,
-}
-
-/// A server that runs.
-struct Running {
-    socket: Socket,
-    end: watch::Sender<bool>,
-    stream_ended: Arc<Notify>,
-    server: JoinHandle<()>,
 }
 
 /// Why a registration came to its end.
@@ -63,6 +50,14 @@ enum End {
     Stopping,
 }
 
+/// Why there was no registration, or none that was of use.
+enum Failure {
+    /// What went wrong, for the log.
+    Because(String),
+    /// The kubelet asks for no list.
+    NoStream,
+}
+
 impl Endpoint {
     /// Serves until the resource is retired or the agent stops.
     pub(super) async fn run(mut self) {
@@ -71,18 +66,19 @@ impl Endpoint {
         loop {
             let Some(kubelet) = self.kubelet_present().await else { return };
             let started = Instant::now();
-            let failure = match self.serve(kubelet).await {
+            let (failure, longest) = match self.serve().await {
                 Ok(End::Retired | End::Stopping) => return,
                 Ok(End::StreamEnded) if started.elapsed() < GOOD_STREAM => {
                     let hint = "the kubelet ends the stream soon after the registration; is another plugin serving this resource?";
-                    if pause > FIRST_PAUSE * 8 { Some(hint.to_owned()) } else { None }
+                    let suspicious = pause > FIRST_PAUSE * 8;
+                    (suspicious.then(|| hint.to_owned()), LONGEST_PAUSE_BETWEEN_STREAMS)
                 }
                 Ok(end) => {
                     info!(resource = %self.resource.name(), "registering again: {}", end.text());
                     (pause, complained) = (FIRST_PAUSE, false);
                     continue;
                 }
-                Err(error) => Some(error),
+                Err(failure) => (Some(failure.to_string()), LONGEST_PAUSE),
             };
             if let Some(failure) = failure {
                 if complained {
@@ -92,16 +88,19 @@ impl Endpoint {
                 }
                 complained = true;
             }
-            if !self.rest(pause, kubelet).await {
+            if !self.rest(pause.min(longest), kubelet).await {
                 return;
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(longest);
         }
     }
 
     /// Waits until a kubelet listens; `None` when there is nothing left to serve.
     async fn kubelet_present(&mut self) -> Option<KubeletSocket> {
+        let rung = Arc::clone(&self.rung);
         loop {
+            let mut rung = pin!(rung.notified());
+            rung.as_mut().enable(); // before looking, so that no ring is missed
             let seen = *self.kubelet.borrow_and_update();
             if *self.stop.borrow() || self.resource.is_retired() {
                 return None;
@@ -112,7 +111,7 @@ impl Endpoint {
             tokio::select! {
                 changed = self.kubelet.changed() => changed.ok()?,
                 _ = self.stop.wait_for(|stop| *stop) => return None,
-                () = self.rung.notified() => {}
+                () = rung => {}
             }
         }
     }
@@ -126,71 +125,79 @@ impl Endpoint {
         }
     }
 
+    /// Who listens now. A folder that cannot be read says nothing, as one without a kubelet.
+    fn kubelet_now(&self) -> Option<Identity> {
+        self.folder.identity().ok().flatten()
+    }
+
     /// One registration, from the socket to its end.
-    async fn serve(&mut self, kubelet: KubeletSocket) -> Result<End, String> {
-        let running = self.start().map_err(|error| error.to_string())?;
-        let registered = register(&self.folder.socket(), &running.socket.name(), self.resource.name()).await;
-        let end = match registered {
-            Ok(()) => {
+    async fn serve(&mut self) -> Result<End, Failure> {
+        let running = Running::start(self.folder.path(), &self.resource, &self.desk, &self.rung)
+            .map_err(|error| Failure::Because(error.to_string()))?;
+        // What was told may be older than the kubelet that is about to answer.
+        let kubelet = self.kubelet_now();
+        let (folder, resource) = (self.folder.clone(), Arc::clone(&self.resource));
+        let (name, calls) = (running.name(), Arc::clone(running.calls()));
+        let registration = async move { register(&folder.socket(), &name, resource.name(), &calls).await };
+        let end = match self.unless_moot(&running, kubelet, registration).await {
+            Ok(Ok(())) => {
                 let (healthy, all) = capacity(&self.resource);
-                info!(resource = %self.resource.name(), devices = all, healthy, socket = running.socket.name(), "registered");
-                Ok(self.watch(&running, kubelet).await)
+                info!(resource = %self.resource.name(), devices = all, healthy, socket = running.name(), "registered");
+                self.watch(&running, kubelet).await
             }
-            Err(RegisterError::NoKubelet { .. }) if !running.socket.is_there() => Ok(End::SocketRemoved),
-            Err(error) => Err(error.to_string()),
+            Ok(Err(error)) => Err(Failure::Because(error.to_string())),
+            Err(end) => Ok(end),
         };
-        running.finish(end.as_ref().is_ok_and(|end| *end == End::Retired)).await;
+        running.finish(matches!(end, Ok(End::Retired))).await;
         end
     }
 
-    fn start(&self) -> Result<Running, super::socket::SocketError> {
-        let (socket, listener) = Socket::bind(self.folder.path(), self.resource.name())?;
-        let (end, ended) = watch::channel(false);
-        let stream_ended = Arc::new(Notify::new());
-        let service = Service {
-            resource: Arc::clone(&self.resource),
-            desk: self.desk.clone(),
-            rung: Arc::clone(&self.rung),
-            stop: ended.clone(),
-            stream_ended: Arc::clone(&stream_ended),
-        };
-        let name = self.resource.name().clone();
-        let server = tokio::spawn(async move {
-            let mut ended = ended;
-            let stop = async move {
-                let _ = ended.wait_for(|end| *end).await;
-            };
-            let served = tonic::transport::Server::builder()
-                .add_service(DevicePluginServer::new(service))
-                .serve_with_incoming_shutdown(incoming(listener, name.clone()), stop)
-                .await;
-            if let Err(error) = served {
-                warn!(resource = %name, "the endpoint failed: {error}");
+    /// Waits until the registration ends.
+    async fn watch(&mut self, running: &Running, kubelet: Option<Identity>) -> Result<End, Failure> {
+        let calls = Arc::clone(running.calls());
+        let overdue = Instant::now() + STREAM_DUE;
+        let ended = async move {
+            if timeout_at(overdue, calls.stream_ended()).await.is_err() {
+                if !calls.has_stream() {
+                    return Err(Failure::NoStream);
+                }
+                calls.stream_ended().await;
             }
-        });
-        Ok(Running { socket, end, stream_ended, server })
+            Ok(End::StreamEnded)
+        };
+        self.unless_moot(running, kubelet, ended).await.unwrap_or_else(Ok)
     }
 
-    /// Waits until the registration ends.
-    async fn watch(&mut self, running: &Running, kubelet: KubeletSocket) -> End {
+    /// Waits for `work`, unless the registration has come to its end first.
+    async fn unless_moot<T>(
+        &mut self,
+        running: &Running,
+        kubelet: Option<Identity>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, End> {
+        let mut work = pin!(work);
+        let rung = Arc::clone(&self.rung);
         loop {
+            let mut rung = pin!(rung.notified());
+            rung.as_mut().enable(); // before looking, so that no ring is missed
             if self.resource.is_retired() {
-                return End::Retired;
+                return Err(End::Retired);
+            }
+            self.kubelet.borrow_and_update();
+            let now = self.kubelet_now();
+            if now.is_some() && now != kubelet {
+                return Err(End::KubeletRestarted);
+            }
+            if now.is_some() && !running.is_there() {
+                return Err(End::SocketRemoved);
             }
             tokio::select! {
-                () = running.stream_ended.notified() => return End::StreamEnded,
-                _ = self.stop.wait_for(|stop| *stop) => return End::Stopping,
-                () = self.rung.notified() => {}
+                done = &mut work => return Ok(done),
+                _ = self.stop.wait_for(|stop| *stop) => return Err(End::Stopping),
+                () = rung => {}
                 changed = self.kubelet.changed() => {
                     if changed.is_err() {
-                        return End::Stopping;
-                    }
-                    let now = *self.kubelet.borrow_and_update();
-                    if now.identity.is_some() && now.identity != kubelet.identity {
-                        return End::KubeletRestarted;
-                    }
-                    if now.identity.is_some() && !running.socket.is_there() {
-                        return End::SocketRemoved;
+                        return Err(End::Stopping);
                     }
                 }
             }
@@ -198,22 +205,16 @@ impl Endpoint {
     }
 }
 
-impl Running {
-    /// Ends the streams, then the server. A retired resource first sends its last, empty list.
-    async fn finish(self, retired: bool) {
-        if retired {
-            let _ = timeout(DRAIN, self.stream_ended.notified()).await;
-        }
-        let _ = self.end.send(true);
-        drop(self.socket);
-        let mut server = self.server;
-        // Calls in flight go on without holding up the next registration.
-        if timeout(STREAM_END, &mut server).await.is_err() {
-            tokio::spawn(async move {
-                if timeout(DRAIN, &mut server).await.is_err() {
-                    server.abort();
-                }
-            });
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Because(what) => f.write_str(what),
+            // Older kubelets answer the registration before they call.
+            Self::NoStream => write!(
+                f,
+                "the kubelet took the registration and did not ask for the list of devices within {} s",
+                STREAM_DUE.as_secs()
+            ),
         }
     }
 }

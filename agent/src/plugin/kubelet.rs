@@ -11,11 +11,14 @@ use vfiod_proto::KUBELET_SOCKET;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KubeletFolder(PathBuf);
 
+/// Which socket file it is: inode and time of last change (a new inode may get an old number).
+pub type Identity = (u64, i64, i64);
+
 /// What can be seen of the kubelet's registration socket.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KubeletSocket {
     /// The identity of the socket file; `None` while there is none. A restarted kubelet makes another one.
-    pub identity: Option<(u64, i64, i64)>,
+    pub identity: Option<Identity>,
     /// Grows whenever something was removed from the folder: each endpoint then looks whether its socket is still there.
     pub removals: u64,
 }
@@ -39,11 +42,11 @@ impl KubeletFolder {
         self.0.join(KUBELET_SOCKET)
     }
 
-    /// The identity of the registration socket: inode and time of birth (a new inode may get an old number).
+    /// The identity of the registration socket.
     ///
     /// # Errors
     /// When the folder cannot be read; a missing socket is `None`.
-    pub fn identity(&self) -> io::Result<Option<(u64, i64, i64)>> {
+    pub fn identity(&self) -> io::Result<Option<Identity>> {
         match std::fs::symlink_metadata(self.socket()) {
             Ok(meta) => Ok(Some((meta.ino(), meta.mtime(), meta.mtime_nsec()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -1,6 +1,6 @@
 //! `ListAndWatch`: the list of a resource, sent whole whenever it changes.
 
-use super::{desk::Clock, pace::Pace};
+use super::{desk::Clock, pace::Pace, running::OpenStream};
 use futures_util::{Stream, stream};
 use std::{future::Future, sync::Arc};
 use tokio::sync::{Notify, watch};
@@ -20,24 +20,7 @@ struct Watch {
     stop: watch::Receiver<bool>,
     sent: Option<ListAndWatchResponse>,
     last: bool,
-    _open: OpenStream,
-}
-
-/// Tells when the stream is gone.
-pub(super) struct OpenStream {
-    ended: Arc<Notify>,
-}
-
-impl OpenStream {
-    pub(super) const fn new(ended: Arc<Notify>) -> Self {
-        Self { ended }
-    }
-}
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        self.ended.notify_one();
-    }
+    _open: Option<OpenStream>,
 }
 
 /// The stream of one `ListAndWatch` call: the list as it is, then every change, until `stop`.
@@ -49,7 +32,7 @@ pub(super) fn stream(
     rung: Arc<Notify>,
     clock: Clock,
     stop: watch::Receiver<bool>,
-    open: OpenStream,
+    open: Option<OpenStream>,
 ) -> impl Stream<Item = Result<ListAndWatchResponse, Status>> + Send + 'static {
     let pace = Pace::new(clock.now());
     let watch = Watch { resource, rung, clock, pace, stop, sent: None, last: false, _open: open };

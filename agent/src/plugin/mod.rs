@@ -9,6 +9,7 @@
 
 mod allocate;
 mod authority;
+mod connection;
 mod desk;
 mod endpoint;
 mod incoming;
@@ -17,6 +18,7 @@ mod list_and_watch;
 mod pace;
 mod pre_start;
 mod registration;
+mod running;
 mod server;
 mod socket;
 mod supervisor;

@@ -1,8 +1,8 @@
 //! Registration: telling the kubelet on which socket a resource is served.
 
-use super::server::OPTIONS;
+use super::{running::Calls, server::OPTIONS};
 use hyper_util::rt::TokioIo;
-use std::{path::Path, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 use tokio::{net::UnixStream, time::timeout};
 use tonic::{Request, transport::Endpoint};
 use tower::service_fn;
@@ -38,16 +38,27 @@ fn hint(message: &str) -> &'static str {
     }
 }
 
-/// Registers `resource`, served on the socket file `endpoint` of the kubelet's folder.
-pub(super) async fn register(socket: &Path, endpoint: &str, resource: &ResourceName) -> Result<(), RegisterError> {
-    timeout(PATIENCE, call(socket, endpoint, resource)).await.unwrap_or(Err(RegisterError::Timeout))
+/// Registers `resource`, served on the socket file `endpoint` of the kubelet's folder. `calls` is told who the kubelet is
+/// before it can call.
+pub(super) async fn register(
+    socket: &Path,
+    endpoint: &str,
+    resource: &ResourceName,
+    calls: &Arc<Calls>,
+) -> Result<(), RegisterError> {
+    timeout(PATIENCE, call(socket, endpoint, resource, calls)).await.unwrap_or(Err(RegisterError::Timeout))
 }
 
-async fn call(socket: &Path, endpoint: &str, resource: &ResourceName) -> Result<(), RegisterError> {
+async fn call(socket: &Path, endpoint: &str, resource: &ResourceName, calls: &Arc<Calls>) -> Result<(), RegisterError> {
     let path = socket.to_owned();
+    let calls = Arc::clone(calls);
     let connect = service_fn(move |_| {
-        let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        let (path, calls) = (path.clone(), Arc::clone(&calls));
+        async move {
+            let stream = UnixStream::connect(path).await?;
+            calls.kubelet_is(stream.peer_cred().ok());
+            Ok::<_, io::Error>(TokioIo::new(stream))
+        }
     });
     let channel = Endpoint::from_static("http://localhost").connect_with_connector(connect).await.map_err(|error| {
         RegisterError::NoKubelet { socket: socket.display().to_string(), reason: innermost(&error) }

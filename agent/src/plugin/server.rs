@@ -1,15 +1,10 @@
 //! The gRPC service of one resource.
 
-use super::{
-    allocate,
-    desk::Desk,
-    list_and_watch::{self, OpenStream},
-    pre_start,
-};
+use super::{allocate, desk::Desk, list_and_watch, pre_start, running::Calls};
 use futures_util::Stream;
 use std::{pin::Pin, sync::Arc};
 use tokio::sync::{Notify, watch};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, transport::server::UdsConnectInfo};
 use tracing::{info, warn};
 use vfiod_core::allocator::{Resource, Wish};
 use vfiod_proto::deviceplugin::{
@@ -30,8 +25,8 @@ pub(super) struct Service {
     pub(super) rung: Arc<Notify>,
     /// Set when the endpoint ends its streams.
     pub(super) stop: watch::Receiver<bool>,
-    /// Told when a stream has gone.
-    pub(super) stream_ended: Arc<Notify>,
+    /// Told when the kubelet's stream opens and ends.
+    pub(super) calls: Arc<Calls>,
 }
 
 #[tonic::async_trait]
@@ -42,8 +37,9 @@ impl DevicePlugin for Service {
 
     type ListAndWatchStream = Pin<Box<dyn Stream<Item = Result<ListAndWatchResponse, Status>> + Send>>;
 
-    async fn list_and_watch(&self, _: Request<Empty>) -> Result<Response<Self::ListAndWatchStream>, Status> {
-        let open = OpenStream::new(Arc::clone(&self.stream_ended));
+    async fn list_and_watch(&self, request: Request<Empty>) -> Result<Response<Self::ListAndWatchStream>, Status> {
+        let caller = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+        let open = self.calls.stream_opens(caller);
         let (resource, rung) = (Arc::clone(&self.resource), Arc::clone(&self.rung));
         let stream = list_and_watch::stream(resource, rung, self.desk.clock, self.stop.clone(), open);
         Ok(Response::new(Box::pin(stream)))

@@ -1,5 +1,9 @@
 //! The socket file of an endpoint: unique, found again, removed with its endpoint.
 
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
+};
 use std::{
     io,
     os::unix::{
@@ -104,11 +108,16 @@ pub fn remove_stale_sockets(folder: &Path) -> io::Result<usize> {
         if !ours || !socket {
             continue;
         }
-        let refused = std::os::unix::net::UnixStream::connect(entry.path())
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-        if refused && std::fs::remove_file(entry.path()).is_ok() {
+        if is_abandoned(&entry.path()) && std::fs::remove_file(entry.path()).is_ok() {
             removed += 1;
         }
     }
     Ok(removed)
+}
+
+/// Whether nobody listens on a socket file. Does not wait for a listener whose queue is full.
+fn is_abandoned(path: &Path) -> bool {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let Ok(socket) = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None) else { return false };
+    SocketAddrUnix::new(path).is_ok_and(|address| connect(&socket, &address) == Err(Errno::CONNREFUSED))
 }
