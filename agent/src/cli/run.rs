@@ -9,9 +9,10 @@ use crate::{
     telemetry::{self, LogFormat},
 };
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{Notify, mpsc, oneshot, watch},
 };
 use tracing::{error, info, warn};
@@ -62,6 +63,7 @@ fn rescan(text: &str) -> Result<Duration, String> {
 pub fn run(args: RunArgs) -> Result<(), Failure> {
     telemetry::start(args.log_format, &args.log_level).map_err(Failure::Usage)?;
     info!(version = env!("CARGO_PKG_VERSION"), "vfiod starts");
+    raise_file_limit();
     let plugins = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -70,6 +72,8 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
 }
 
 async fn serve(args: RunArgs) -> Result<(), Failure> {
+    // From here on a signal ends or reloads the agent in good order, however early it comes.
+    let signals = Signals::listen()?;
     let folder = KubeletFolder::below(&args.kubelet_dir);
     let (fence, fence_queries) = mpsc::unbounded_channel();
     let (opened, to_open) = mpsc::unbounded_channel();
@@ -97,7 +101,7 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
     let supervisor = Supervisor { desk, folder, kubelet: kubelet_seen, opened: to_open, stop: stopped };
     let endpoints = tokio::spawn(supervisor.run());
     let failure = tokio::select! {
-        stopped = until_signalled(&commands) => stopped.err(),
+        () = signals.until_stopped(&commands) => None,
         ended = &mut end => Some(match ended {
             Ok(Err(failure)) => failure,
             Ok(Ok(())) | Err(_) => Failure::Error("the reactor ended unexpectedly".to_owned()),
@@ -147,19 +151,43 @@ fn react(args: RunArgs, channels: Channels, started: oneshot::Sender<Result<(), 
     })
 }
 
-/// Waits for SIGTERM or SIGINT; passes SIGHUP on.
-async fn until_signalled(commands: &mpsc::UnboundedSender<Command>) -> Result<(), Failure> {
-    let listen = |kind| signal(kind).map_err(|error| Failure::Error(format!("cannot listen for signals: {error}")));
-    let (mut terminate, mut interrupt, mut hangup) =
-        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?);
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => {
-                info!("SIGHUP: reading the configuration and the host again");
-                let _ = commands.send(Command::Reload);
+/// The signals that the daemon knows.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::Error(format!("cannot listen for signals: {error}")));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT; passes SIGHUP on.
+    async fn until_stopped(mut self, commands: &mpsc::UnboundedSender<Command>) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    info!("SIGHUP: reading the configuration and the host again");
+                    let _ = commands.send(Command::Reload);
+                }
             }
         }
+    }
+}
+
+/// Raises the soft limit of open files to the hard one: many resources and clients need more than the usual 1024, which
+/// is kept low only for programs that use `select`.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        warn!("the limit of open files stays at {:?}: {error}", limit.current);
     }
 }
