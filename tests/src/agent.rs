@@ -31,6 +31,7 @@ pub struct AgentBuilder {
     config_path: Option<PathBuf>,
     flags: Vec<String>,
     log_level: String,
+    variables: Vec<(String, String)>,
 }
 
 /// The binary to test: `$VFIOD_BIN`, or the one built beside the tests.
@@ -60,6 +61,7 @@ impl Agent {
             config_path: None,
             flags: Vec::new(),
             log_level: "vfiod=debug,info".to_owned(),
+            variables: Vec::new(),
         }
     }
 
@@ -81,6 +83,12 @@ impl Agent {
     /// When the file cannot be written.
     pub fn configure(&self, config: &str) -> anyhow::Result<()> {
         fs::write(self.config_path(), config).context("writing the configuration")
+    }
+
+    /// Everything it has written to its standard output.
+    #[must_use]
+    pub fn stdout(&self) -> String {
+        fs::read_to_string(self.folder.path().join("stdout")).unwrap_or_default()
     }
 
     /// Everything it has logged.
@@ -171,6 +179,13 @@ impl AgentBuilder {
         self
     }
 
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Reads the configuration from a file of the test's own.
     #[must_use]
     pub fn config_at(mut self, path: &Path) -> Self {
@@ -187,6 +202,7 @@ impl AgentBuilder {
         fs::write(folder.path().join("config.yaml"), &self.config)?;
         let config = self.config_path.unwrap_or_else(|| folder.path().join("config.yaml"));
         let log = File::create(folder.path().join("log"))?;
+        let stdout = File::create(folder.path().join("stdout"))?;
         let child = Command::new(binary())
             .arg("run")
             .arg("--config")
@@ -197,8 +213,9 @@ impl AgentBuilder {
             .arg(&self.kubelet_dir)
             .args(["--log-level", &self.log_level])
             .args(&self.flags)
+            .envs(self.variables)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(stdout)
             .stderr(log)
             .spawn()
             .context("starting vfiod")?;
