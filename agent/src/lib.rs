@@ -1,8 +1,26 @@
 //! vfiod: a node agent that hands the host's VFIO devices to KubeVirt virtual machines.
+//!
+//! Imports run downwards, without circles (`tests/tests/tree.rs` watches over it):
+//!
+//! ```text
+//!                           cli                          one file a subcommand
+//!                            │
+//!                         reactor                        the loop that ties the flows together
+//!     ┌──────────┬───────────┼───────────┬──────────┐
+//!  config    discovery    monitor    ownership    plugin
+//!     │          │           │           │          │
+//!  what is    what there  what        whose it   what the
+//!  permitted  is          changes     is         kubelet calls
+//!     └──────────┴───────────┼───────────┘
+//!                            io                          event loop and files
+//! ```
+//!
+//! What these mean, without any I/O, is `vfiod_core`.
 
 pub mod cli;
 pub mod config;
 pub mod discovery;
+pub mod io;
 pub mod monitor;
 pub mod ownership;
 pub mod plugin;

@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use vfiod::reactor::{FileIo, IoMode, Runtime};
+use vfiod::io::{FileIo, IoMode, Runtime};
 
 /// The outcome of a read, in a form that can be compared.
 #[derive(PartialEq)]

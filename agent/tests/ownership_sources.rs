@@ -17,8 +17,8 @@ use tempfile::TempDir;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
 use vfiod::{
+    io::{IoMode, Runtime},
     ownership::Sources,
-    reactor::{IoMode, Runtime},
 };
 use vfiod_core::ownership::{Allocation, Reading, Source};
 use vfiod_proto::podresources::{

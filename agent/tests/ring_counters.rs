@@ -8,7 +8,7 @@
 )]
 
 use std::path::Path;
-use vfiod::reactor::{FileIo, IoMode, Runtime, StartError, ring_submissions};
+use vfiod::io::{FileIo, IoMode, Runtime, StartError, ring_submissions};
 
 fn read_something(runtime: &Runtime, kind: FileIo) {
     runtime.block_on(async {

@@ -10,8 +10,8 @@ mod table;
 use super::Failure;
 use crate::{
     discovery::{HostRoot, Scan, scan},
+    io::{FileIo, IoMode, Runtime},
     ownership::Sources,
-    reactor::{FileIo, IoMode, Runtime},
 };
 use clap::{Args, ValueEnum};
 use list::DeviceList;

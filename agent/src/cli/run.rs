@@ -4,8 +4,9 @@ use super::Failure;
 use crate::{
     config::Config,
     discovery::HostRoot,
+    io::{IoMode, Runtime},
     plugin::{Clock, Desk, KubeletFolder, KubeletSocket, Supervisor},
-    reactor::{self, Channels, Command, IoMode, NodeOptions, Runtime},
+    reactor::{self, Channels, Command, NodeOptions},
     telemetry::{self, LogFormat},
 };
 use clap::Args;

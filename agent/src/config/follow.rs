@@ -84,7 +84,7 @@ impl Follow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reactor::{FileIo, IoMode, Runtime};
+    use crate::io::{FileIo, IoMode, Runtime};
     use std::{fs, io::Write, os::unix::fs::symlink};
     use tempfile::TempDir;
 

@@ -1,6 +1,6 @@
 //! Reading the configuration, and putting it into force: at the start, and on every change.
 
-use crate::reactor::FileIo;
+use crate::io::FileIo;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,

@@ -41,7 +41,7 @@ impl<T: 'static> Question<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reactor::{IoMode, Runtime};
+    use crate::io::{IoMode, Runtime};
     use std::{cell::Cell, rc::Rc};
     use tokio::sync::oneshot;
 

@@ -4,7 +4,7 @@
 //! (kubernetes: `pkg/kubelet/util/store/filestore.go`, `writeFile`). Its checksum covers a dump of Go structures
 //! (`pkg/util/hash/hash.go`, `DeepHashObject`), which nothing but the kubelet can compute; it is not checked.
 
-use crate::reactor::FileIo;
+use crate::io::FileIo;
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -133,7 +133,7 @@ impl PodDevicesEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reactor::{IoMode, Runtime};
+    use crate::io::{IoMode, Runtime};
     use proptest::prelude::*;
 
     const WITH_NUMA: &str = r#"{"Data":{"PodDeviceEntries":[

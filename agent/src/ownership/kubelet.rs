@@ -30,7 +30,7 @@ fn machine_up() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reactor::{IoMode, Runtime};
+    use crate::io::{IoMode, Runtime};
     use std::os::unix::net::UnixListener;
 
     #[test]

@@ -87,7 +87,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reactor::{IoMode, Runtime};
+    use crate::io::{IoMode, Runtime};
     use vfiod_proto::podresources::{ContainerDevices, ContainerResources, PodResources};
 
     #[test]

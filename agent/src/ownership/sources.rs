@@ -1,7 +1,7 @@
 //! One look at all sources of ownership, joined into the values that the ledger folds.
 
 use super::{PodNames, bounded::Question, checkpoint, kubelet_up, pod_names, pod_resources};
-use crate::reactor::FileIo;
+use crate::io::FileIo;
 use std::{
     collections::HashSet,
     io,
@@ -15,7 +15,7 @@ use vfiod_core::{
 };
 
 /// Where the sources are, and what is still being asked of them. Used on one thread, inside a
-/// [`Runtime`](crate::reactor::Runtime).
+/// [`Runtime`](crate::io::Runtime).
 pub struct Sources {
     io: FileIo,
     plugin_dir: PathBuf,

@@ -1,7 +1,6 @@
 //! The loop: takes what happens on this node, and keeps the inventory true.
 
 use super::{
-    FileIo,
     announce::announce,
     fences::Fences,
     host_reader::{HostRead, HostReader, Targets},
@@ -12,6 +11,7 @@ use super::{
 use crate::{
     config::{Config, follow::Follow},
     discovery::{Fault, HostRoot, Scan},
+    io::FileIo,
     monitor::{
         uevent::{self, UeventSocket},
         watch::{self, Change, ChangeKind, Watcher},

@@ -1,5 +1,5 @@
 use super::*;
-use crate::reactor::{IoMode, Runtime};
+use crate::io::{IoMode, Runtime};
 use rustix::net::{SendFlags, sendto, sockopt::socket_recv_buffer_size};
 use std::time::Duration;
 use vfiod_core::device::DeviceId;

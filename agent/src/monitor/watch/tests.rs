@@ -1,5 +1,5 @@
 use super::*;
-use crate::reactor::{IoMode, Runtime};
+use crate::io::{IoMode, Runtime};
 use std::{fs, os::unix::fs::symlink, time::Duration};
 use tempfile::TempDir;
 

@@ -1,0 +1,14 @@
+//! The event loop of the reactor thread and the way files are read on it: io_uring, or epoll where it is forbidden.
+//!
+//! ```text
+//! Runtime::start(--io) ─> the event loop, and ChosenIo: which one it became and why
+//!                              └─ FileIo: reads a whole file through the ring, or through threads
+//! ```
+
+mod file_io;
+mod ring;
+mod runtime;
+
+pub use file_io::FileIo;
+pub use ring::ring_submissions;
+pub use runtime::{ChosenIo, IoMode, Runtime, StartError};
