@@ -9,4 +9,5 @@ pub mod health;
 pub mod inventory;
 pub mod ownership;
 pub mod permit;
+mod resource_name;
 pub mod variables;

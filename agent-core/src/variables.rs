@@ -4,7 +4,7 @@
 //! stays (`pkg/util/util.go`, `ResourceNameToEnvVar`). Its user guide shows another spelling, which keeps the case of the
 //! part after `/`. Both are set unless [`EnvNames`] says otherwise.
 
-use crate::permit::ResourceName;
+use crate::resource_name::ResourceName;
 use std::{fmt, str::FromStr};
 
 /// Prefix of the variables that carry PCI addresses.

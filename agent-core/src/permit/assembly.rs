@@ -1,9 +1,9 @@
 //! Entries put together into resources, and what keeps an entry out.
 
 use super::{
+    ResourceName,
     entry::Entry,
     finding::{Notice, Problem},
-    name::ResourceName,
     resource::{Origin, Resource},
     selector::Selector,
     serve::Serving,

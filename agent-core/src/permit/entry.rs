@@ -1,10 +1,10 @@
 //! The entries of `permittedHostDevices`, each read and judged alone.
 
 use super::{
+    ResourceName,
     document::Document,
     fields::Field,
     finding::{Notice, Position, Problem, good},
-    name::ResourceName,
     selector::{Selector, normal_mdev_name},
 };
 use crate::variables::is_env_name;

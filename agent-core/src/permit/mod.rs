@@ -15,7 +15,6 @@ mod document;
 mod entry;
 mod fields;
 mod finding;
-mod name;
 mod reload;
 mod resource;
 mod selector;
@@ -24,8 +23,8 @@ mod settings;
 mod table;
 mod yaml;
 
+pub use crate::resource_name::{ParseResourceNameError, ResourceName};
 pub use finding::{Finding, Notice, Position, Problem};
-pub use name::{ParseResourceNameError, ResourceName};
 pub use reload::{Parsed, decode, parse};
 pub use resource::{Origin, Resource};
 pub use selector::normal_mdev_name;

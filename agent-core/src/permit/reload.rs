@@ -1,11 +1,11 @@
 //! From a document to a permit: alone at the start, and after a previous one on a reload.
 
 use super::{
+    ResourceName,
     assembly::Assembly,
     document,
     entry::{self, Entry, Rejected},
     finding::{Notice, Position, Problem},
-    name::ResourceName,
     resource::Resource,
     serve::{ServeMode, Serving},
     settings::{self, Settings},

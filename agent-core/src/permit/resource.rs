@@ -1,6 +1,6 @@
 //! One permitted resource: everything that its entries say together.
 
-use super::{finding::Position, name::ResourceName, selector::Selector, serve::Serving, settings::Settings};
+use super::{ResourceName, finding::Position, selector::Selector, serve::Serving, settings::Settings};
 use crate::{
     device::PciId,
     variables::{Carried, variables},

@@ -1,8 +1,8 @@
 //! All permitted resources, and the one that a device belongs to.
 
 use super::{
+    ResourceName,
     finding::Position,
-    name::ResourceName,
     resource::Resource,
     selector::{Selector, normal_mdev_name},
     settings::Settings,
