@@ -2,7 +2,7 @@
 //!
 //! The story itself is `tests/src/demo`, in a binary of its own, so that the other tasks need not build the simulator.
 
-use crate::workspace;
+use crate::{vm, workspace};
 use anyhow::{Context, Result};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -10,6 +10,9 @@ use std::process::{Command, ExitCode};
 /// What to show.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
+    /// Show it on a real kernel, in QEMU, with real VFIO devices
+    #[arg(long, conflicts_with = "options")]
+    vm: bool,
     /// Options of the demo: --pci, --mdevs, --repeat; -- --help lists them
     #[arg(value_name = "OPTION", trailing_var_arg = true, allow_hyphen_values = true)]
     options: Vec<String>,
@@ -18,6 +21,9 @@ pub struct Args {
 /// Builds and shows. Returns only where something fails: the demo takes this process's place, so that a key press ends
 /// it and its exit code is the task's.
 pub fn main(args: &Args) -> Result<ExitCode> {
+    if args.vm {
+        return vm::tour();
+    }
     eprintln!("building vfiod and the demo, optimized; the first time this takes some minutes");
     let built =
         workspace::build_aloud(&[("vfiod", "vfiod"), ("vfiod-tests", "vfiod-demo")], workspace::Profile::Release)?;

@@ -1,14 +1,25 @@
-//! Runs the checks inside the guest that `cargo xtask vm` boots: `vm-checks PORT`, where PORT is the serial port that
-//! the task listens to.
+//! Runs inside the guest that `cargo xtask vm` boots: `vm-checks PORT [tour | only TEXT]`, where PORT is the serial port
+//! that the task listens to. Without more it makes every check; `only` makes those of the scenarios whose name contains
+//! TEXT; `tour` shows the main job instead.
 
 use std::process::ExitCode;
+use vfiod_tests::vm::{self, Task};
 
 fn main() -> ExitCode {
-    let Some(port) = std::env::args_os().nth(1) else {
-        eprintln!("usage: vm-checks PORT    (started by the guest's init; see `cargo xtask vm`)");
-        return ExitCode::from(2);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (port, task) = match arguments.as_slice() {
+        [port] => (port, Task::Check { only: String::new() }),
+        [port, "only", text] => (port, Task::Check { only: (*text).to_owned() }),
+        [port, "tour"] => (port, Task::Tour),
+        _ => {
+            eprintln!(
+                "usage: vm-checks PORT [tour | only TEXT]    (started by the guest's init; see `cargo xtask vm`)"
+            );
+            return ExitCode::from(2);
+        }
     };
-    match vfiod_tests::vm::run(port.as_ref()) {
+    match vm::run(port.as_ref(), &task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("vm-checks: {error:#}");

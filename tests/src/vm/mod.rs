@@ -21,6 +21,7 @@ mod pci;
 mod pod;
 mod port;
 mod report;
+mod tour;
 mod wait;
 
 use bench::Bench;
@@ -34,39 +35,56 @@ pub struct Guest {
     bench: Bench,
 }
 
-/// Runs every scenario and gives the verdict through the serial port `port`.
+/// What to do in the guest.
+pub enum Task {
+    /// Make the checks of the scenarios whose name contains `only`.
+    Check {
+        /// Empty for all.
+        only: String,
+    },
+    /// Show the main job.
+    Tour,
+}
+
+/// Does the task and gives the verdict through the serial port `port`.
 ///
 /// # Errors
 ///
 /// Only where the port fails: whatever else goes wrong is a failed check.
-pub fn run(port: &Path) -> Result<()> {
-    let port = Port::open(port).with_context(|| format!("cannot open {}", port.display()))?;
-    let only = std::fs::read_to_string("/only").unwrap_or_default();
+pub fn run(port: &Path, task: &Task) -> Result<()> {
+    let mut port = Port::open(port).with_context(|| format!("cannot open {}", port.display()))?;
     let mut report = Report::default();
     let prepared = modules::load().and_then(|()| Bench::find());
     let mut guest = match prepared {
         Ok(bench) => Guest { port, report, bench },
         Err(error) => {
-            let mut port = port;
             report.failed(&mut port, "the guest has VFIO and the machine's devices", &error)?;
             return report.verdict(&mut port);
         }
     };
-    let chosen = checks::chosen(only.trim());
-    if chosen.len() < 2 {
-        let names: Vec<&str> = checks::ALL.iter().map(|(name, _)| *name).collect();
-        let error = anyhow!("there are {}", names.join(", "));
-        guest.report.failed(&mut guest.port, &format!("a scenario is called `{}`", only.trim()), &error)?;
-    }
-    for (name, scenario) in chosen {
-        if let Err(error) = scenario(&mut guest) {
-            guest.report.failed(&mut guest.port, name, &error)?;
-        }
+    match task {
+        Task::Check { only } => guest.play(only)?,
+        Task::Tour => guest.check("the tour comes to its end", tour::take)?,
     }
     guest.report.verdict(&mut guest.port)
 }
 
 impl Guest {
+    fn play(&mut self, only: &str) -> Result<()> {
+        let chosen = checks::chosen(only);
+        if chosen.len() < 2 {
+            let names: Vec<&str> = checks::ALL.iter().map(|(name, _)| *name).collect();
+            let error = anyhow!("there are {}", names.join(", "));
+            self.report.failed(&mut self.port, &format!("a scenario is called `{only}`"), &error)?;
+        }
+        for (name, scenario) in chosen {
+            if let Err(error) = scenario(self) {
+                self.report.failed(&mut self.port, name, &error)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes one check and reports it under `sentence`, which says what holds when it passes.
     ///
     /// # Errors

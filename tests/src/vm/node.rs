@@ -126,18 +126,19 @@ impl Node {
         self.run_pod("next", EDU, 1).map(drop)
     }
 
+    /// What `vfiod devices` prints in this format.
+    pub fn devices(&self, format: &str) -> Result<String> {
+        let mut command = Command::new(crate::agent::binary());
+        command.args(["devices", "-o", format, "--kubelet-dir", &kubelet_folder(self.io), "--config"]);
+        let output = command.arg(self.agent.config_path()).output().context("cannot run vfiod")?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "`vfiod devices` ends with {}: {}", output.status, complaint.trim());
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// What `vfiod devices` says of the device `id`.
     pub fn explained(&self, id: &str) -> Result<Explained> {
-        let mut command = Command::new(crate::agent::binary());
-        command.args(["devices", "-o", "json", "--kubelet-dir", &kubelet_folder(self.io), "--config"]);
-        let output = command.arg(self.agent.config_path()).output().context("cannot run vfiod")?;
-        ensure!(
-            output.status.success(),
-            "`vfiod devices` ends with {}: {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-        let list: serde_json::Value = serde_json::from_slice(&output.stdout).context("`-o json` is no JSON")?;
+        let list: serde_json::Value = serde_json::from_str(&self.devices("json")?).context("`-o json` is no JSON")?;
         let devices = list.get("devices").and_then(|devices| devices.as_array()).context("a list without devices")?;
         let field = |device: &serde_json::Value, name: &str| Some(device.get(name)?.as_str()?.to_owned());
         let device = devices.iter().find(|device| field(device, "id").is_some_and(|known| known == id));
@@ -159,7 +160,8 @@ impl Node {
 #[derive(Debug)]
 pub struct Explained {
     reason: String,
-    message: String,
+    /// Why, for people.
+    pub message: String,
 }
 
 impl Explained {

@@ -47,6 +47,14 @@ impl Pod {
         Ok(value.split(',').map(str::to_owned).collect())
     }
 
+    /// Its environment variables and its device nodes, a line each.
+    pub fn environment(&self) -> Result<Vec<String>> {
+        let options = &self.container()?.options;
+        let variables = options.envs.iter().map(|(name, value)| format!("{name}={value}"));
+        let nodes = options.devices.iter().map(|spec| format!("{:<16} {}", spec.host_path, spec.permissions));
+        Ok(variables.chain(nodes).collect())
+    }
+
     /// Opens everything that it was given, by exactly the paths that it was given, and closes it.
     pub fn open(&self) -> Result<Opened> {
         opener::open(&self.granted()?)

@@ -24,6 +24,11 @@ impl Port {
         self.reader.get_mut().write_all(line.as_bytes()).context("the host does not listen")
     }
 
+    /// Has the host print `text` as it is.
+    pub fn show(&mut self, text: &str) -> Result<()> {
+        text.split('\n').try_for_each(|line| self.say(&format!("show {line}")))
+    }
+
     /// Has QEMU add an `edu` device named `id` to the root port `bus`.
     pub fn plug(&mut self, id: &str, bus: &str) -> Result<()> {
         let arguments = serde_json::json!({"driver": "edu", "id": id, "bus": bus});

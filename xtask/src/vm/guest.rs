@@ -90,7 +90,7 @@ impl Workshop {
         if let Err(reason) = mtty {
             archive.file("/modules/mtty.missing", format!("{reason:#}").as_bytes())?;
         }
-        archive.file("/only", args.only.as_deref().unwrap_or_default().as_bytes())?;
+        archive.file("/task", args.task().as_bytes())?;
         archive.finish()?;
         Ok(path)
     }

@@ -9,7 +9,7 @@
 //! ```
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
+use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -58,12 +58,26 @@ pub struct Args {
     /// Run only the scenarios (files of tests/src/vm/checks) whose name contains this, and the first one
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Show the main job instead of checking it
+    #[arg(long, conflicts_with = "only")]
+    tour: bool,
     /// Fetch the kernel again although one is cached
     #[arg(long)]
     refresh: bool,
     /// Keep the initramfs, and print the command that boots it
     #[arg(long)]
     keep: bool,
+}
+
+impl Args {
+    /// The arguments of the guest's program `vm-checks`, behind its port.
+    fn task(&self) -> String {
+        match &self.only {
+            _ if self.tour => "tour".to_owned(),
+            Some(only) => format!("only {only}"),
+            None => String::new(),
+        }
+    }
 }
 
 /// How QEMU runs the guest's instructions.
@@ -97,6 +111,20 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     }
 }
 
+/// Shows the main job in a guest: `cargo xtask demo --vm`. Ends as [`main`] does.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn tour() -> Result<ExitCode> {
+    #[derive(clap::Parser)]
+    struct Plain {
+        #[command(flatten)]
+        args: Args,
+    }
+    main(&Plain::parse_from(["vm", "--tour"]).args)
+}
+
 /// Boots the guest and runs the checks in it, printing a line for each.
 ///
 /// # Errors
@@ -121,6 +149,7 @@ pub fn run(args: &Args) -> Result<Report> {
     let accel = machine::choose(args.accel, &kernel.image)?;
     eprintln!("vm: kernel {} under {accel}", kernel.release);
 
+    eprintln!("vm: building what runs in it; the first time this takes some minutes");
     let workshop = guest::Workshop::open(&crate::workspace::target()?)?;
     let initramfs = workshop.initramfs(&kernel, mtty.as_deref(), args)?;
     let machine = machine::Machine { kernel: &kernel.image, initramfs: &initramfs, accel, console: workshop.console() };

@@ -2,9 +2,9 @@
 //!
 //! On the second serial port the guest writes
 //! `now  SENTENCE` when a check begins and `ok   SENTENCE`, `FAIL SENTENCE: WHY` or `skip SENTENCE: WHY` when it ends,
-//! `qmp JSON` to have QEMU do something (answered by one line: `done` or `error: WHY`), and
-//! `verdict ok=N failed=N skipped=N` at the end.
-//! `tests/src/vm/report.rs` and `tests/src/vm/host.rs` are the other end.
+//! `show TEXT` to have a line printed, `qmp JSON` to have QEMU do something (answered by one line: `done` or
+//! `error: WHY`), and `verdict ok=N failed=N skipped=N` at the end.
+//! `tests/src/vm/report.rs` and `tests/src/vm/port.rs` are the other end.
 
 use super::machine::Guest;
 use anyhow::{Context, Result};
@@ -105,6 +105,10 @@ fn take<'a>(report: &mut Report, line: &'a str) -> Next<'a> {
         "ok" => report.ok += 1,
         "FAIL" => report.failed += 1,
         "skip" => report.skipped.push(rest.to_owned()),
+        "show" => {
+            println!("{rest}");
+            return Next::Line;
+        }
         "qmp" => return Next::Ask(rest),
         "now" => {
             report.now = format!("during: {}", rest.trim_start());
