@@ -82,7 +82,6 @@ impl Frames {
             }
             bytes = rest;
         }
-        self.found |= exchanged;
         exchanged
     }
 
@@ -116,10 +115,10 @@ impl Frames {
             At::Lead(payload) => self.lead(payload.after_lead(first)?)?,
             At::Fragment(mut payload) => {
                 let exchanged = self.block.pass(bytes)?;
+                self.found |= exchanged;
                 payload.block -= taken;
                 self.at = At::Fragment(payload);
                 if payload.block == 0 {
-                    self.found |= exchanged;
                     self.end(payload)?;
                 }
                 return Ok(exchanged);
