@@ -67,7 +67,7 @@ pub struct Sibling<'a> {
     pub companion: bool,
     /// The claim.
     pub claim: &'a Claim,
-    /// Whether [`COMPANION_WINDOW`] has passed since the claim.
+    /// Whether [`COMPANION_WINDOW`](super::COMPANION_WINDOW) has passed since the claim.
     pub settled: bool,
 }
 

@@ -1,6 +1,6 @@
 //! The checks that run inside the guest of `cargo xtask vm`, on a real kernel with real `vfio-pci` devices.
 //!
-//! Each file in [`checks`] is one scenario. It is given the [`Guest`] and makes a line for each thing it has seen:
+//! Each file in `checks` is one scenario. It is given the [`Guest`] and makes a line for each thing it has seen:
 //!
 //! ```text
 //! guest.check("an unbound device is Unhealthy within 2 s", |guest| …)
