@@ -37,7 +37,8 @@ impl<'a> Offer<'a> {
             let claimed = word.state() != ClaimState::Free;
             if slot.group().is_some_and(|group| anchored.contains(&group)) {
                 companions.push((Moment::MAX, slot));
-            } else if claimed && now.saturating_sub(word.moment()) <= COMPANION_WINDOW {
+            } else if claimed && slot.is_healthy() && now.saturating_sub(word.moment()) <= COMPANION_WINDOW {
+                // Unhealthy: the claim is under this same resource, for which a container asks only once.
                 companions.push((word.moment(), slot));
             } else if claimed || !slot.is_healthy() {
                 busy.push(slot);

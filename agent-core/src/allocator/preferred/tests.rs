@@ -190,6 +190,17 @@ fn unhealthy_devices_come_after_healthy_ones_and_refused_ones_after_them() {
 }
 
 #[test]
+fn a_sibling_that_the_kubelet_still_offers_is_not_taken_for_a_companion() {
+    let mut cards = Cards::default();
+    cards.group(None, 2).claim(ago(5));
+    cards.group(None, 2);
+    let in_use =
+        Reason::GroupInUse { group: Some(0), device: id(0), resource: "a.com/gpu".into(), owner: None, proved: false };
+    cards.slots[1].decide(Verdict { health: Health::Unhealthy, reason: in_use });
+    assert_eq!(cards.choose(&[1, 2, 3], &[], 1), [2], "the container that was given 0 asked only once");
+}
+
+#[test]
 fn ids_that_are_not_listed_are_the_last_choice_and_no_error() {
     let mut cards = Cards::default();
     cards.group(None, 1);
