@@ -24,8 +24,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Lines of the agent's log that are shown when a scene fails.
 const TAIL: usize = 20;
-/// As shells have it: 128 and SIGINT.
-const INTERRUPTED: u8 = 130;
+/// As shells have it: 128 and the number of the signal.
+const SIGNALLED: u8 = 128;
 
 /// How big the node is, and how often things are measured.
 #[derive(Debug, Clone, clap::Parser)]
@@ -69,30 +69,31 @@ pub fn run(options: &Options) -> ExitCode {
             }
         };
         let ended = tokio::select! {
-            ended = scenes::play(&mut stage) => Some(ended),
-            () = interrupted => None,
+            ended = scenes::play(&mut stage) => Ok(ended),
+            signal = interrupted => Err(signal),
         };
         match ended {
-            Some(Ok(())) => ExitCode::SUCCESS,
-            Some(Err(error)) => failed(&stage, &error),
-            None => {
+            Ok(Ok(())) => ExitCode::SUCCESS,
+            Ok(Err(error)) => failed(&stage, &error),
+            Err(signal) => {
                 eprintln!("\ndemo: interrupted; vfiod is stopped and the simulated node is removed");
-                ExitCode::from(INTERRUPTED)
+                ExitCode::from(SIGNALLED + signal)
             }
         }
     })
 }
 
-/// Comes when somebody wants the demo to end.
-fn interruption() -> io::Result<impl Future<Output = ()>> {
+/// Comes when somebody wants the demo to end: the number of the signal.
+fn interruption() -> io::Result<impl Future<Output = u8>> {
     let (mut interrupt, mut terminate, mut hangup) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
     Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
+        let kind = tokio::select! {
+            _ = interrupt.recv() => SignalKind::interrupt(),
+            _ = terminate.recv() => SignalKind::terminate(),
+            _ = hangup.recv() => SignalKind::hangup(),
+        };
+        u8::try_from(kind.as_raw_value()).unwrap_or_default()
     })
 }
 
@@ -104,7 +105,7 @@ fn failed(stage: &Stage, error: &anyhow::Error) -> ExitCode {
     if error.chain().any(reader_left) {
         return ExitCode::FAILURE;
     }
-    eprintln!("\ndemo: FAILED in \"{}\"\n{error:#}", stage.page.heading());
+    eprintln!("\ndemo: FAILED in scene {}\n{error:#}", stage.page.heading());
     let log = stage.log();
     let lines: Vec<&str> = log.lines().collect();
     if let Some(tail) = lines.get(lines.len().saturating_sub(TAIL)..).filter(|tail| !tail.is_empty()) {

@@ -9,12 +9,13 @@ use std::{
 /// The width of a line.
 const WIDTH: usize = 79;
 /// Before sentences.
-const INDENT: usize = 3;
+const INDENT: usize = 2;
 /// Before what is quoted: files, output, tables.
-const QUOTED: usize = 5;
+const QUOTED: usize = 4;
 
 const BOLD: &str = "\u{1b}[1m";
 const DIM: &str = "\u{1b}[2m";
+const CYAN: &str = "\u{1b}[36m";
 const GREEN: &str = "\u{1b}[32m";
 const PLAIN: &str = "\u{1b}[0m";
 
@@ -46,9 +47,9 @@ impl Page {
         Self { out: Box::new(io::stdout()), terminal, colour, scene: 0, heading: "the beginning".to_owned() }
     }
 
-    /// The heading of the scene that is being told.
-    pub fn heading(&self) -> &str {
-        &self.heading
+    /// The number and the heading of the scene that is being told.
+    pub fn heading(&self) -> String {
+        format!("{}, \"{}\"", self.scene, self.heading)
     }
 
     /// The demo's title, with a line below.
@@ -62,7 +63,7 @@ impl Page {
         self.scene += 1;
         self.heading = heading.to_owned();
         self.blank()?;
-        let text = format!("{}  {heading}", self.scene);
+        let text = format!("{} {heading}", self.scene);
         self.line(0, &text, BOLD)?;
         self.blank()
     }
@@ -79,7 +80,7 @@ impl Page {
 
     /// A command as a person would type it.
     pub fn command(&mut self, text: &str) -> Result<()> {
-        self.flow(QUOTED, QUOTED + 4, &format!("$ {text}"), DIM)
+        self.flow(QUOTED, QUOTED + 4, &format!("$ {text}"), CYAN)
     }
 
     /// Text as it is; what is too long goes on in the next line.

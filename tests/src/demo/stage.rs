@@ -2,24 +2,31 @@
 
 use super::{
     Options,
+    figures::{Sample, time},
     host::{self, Counts, SEED},
     page::Page,
 };
-use crate::agent::{Agent, PATIENCE, binary};
+use crate::agent::{Agent, binary};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{Access, AtFlags, CWD, Timespec, Timestamps, access, statvfs, utimensat};
 use std::{
     fs,
+    future::pending,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant, SystemTime},
 };
 use tempfile::TempDir;
+use tokio::time::sleep;
 use vfiod_simulator::{
     kubelet::{Kubelet, Listing, State},
     node::Node,
 };
 
+/// How long anything may take that should happen; far longer than it does.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often the agent is looked at while the kubelet is waited for.
+const PULSE: Duration = Duration::from_millis(50);
 /// Far more than the largest node takes in memory.
 const NODE_BYTES: u64 = 1 << 29;
 /// The name of the configuration file, as it appears in commands.
@@ -37,8 +44,10 @@ pub struct Stage {
     pub options: Options,
     /// How many devices of each kind there are.
     pub counts: Counts,
-    /// What was measured, for the end: what, and how long.
-    pub summary: Vec<[String; 2]>,
+    /// What was measured, for the end.
+    pub summary: Vec<Row>,
+    /// What the last agent logged that was ended on purpose.
+    last_log: String,
 }
 
 /// A folder in memory, as sysfs is: it spares a disk a hundred thousand small files. `TMPDIR` is stronger.
@@ -48,6 +57,9 @@ fn room_in_memory() -> Option<&'static Path> {
     (std::env::var_os("TMPDIR").is_none() && free >= NODE_BYTES && access(memory, Access::WRITE_OK).is_ok())
         .then_some(memory)
 }
+
+/// A line of the summary: what was measured, the time or the median of several, the worst of several.
+pub type Row = [String; 3];
 
 impl Stage {
     /// An empty stage with the seed's configuration.
@@ -61,7 +73,17 @@ impl Stage {
         };
         let folder = folder.context("cannot make a temporary folder")?;
         fs::write(folder.path().join(PERMIT), SEED).context("cannot write the configuration")?;
-        Ok(Self { agent: None, kubelet: None, node: None, folder, page, options, counts, summary: Vec::new() })
+        Ok(Self {
+            agent: None,
+            kubelet: None,
+            node: None,
+            folder,
+            page,
+            options,
+            counts,
+            summary: Vec::new(),
+            last_log: String::new(),
+        })
     }
 
     fn permit(&self) -> PathBuf {
@@ -86,14 +108,14 @@ impl Stage {
         self.kubelet.as_ref().context("there is no kubelet yet")
     }
 
-    /// The agent.
-    pub fn agent(&mut self) -> Result<&mut Agent> {
-        self.agent.as_mut().context("vfiod does not run")
+    /// The agent's process id.
+    pub fn agent_pid(&self) -> Result<u32> {
+        self.agent.as_ref().map(Agent::pid).context("vfiod does not run")
     }
 
     /// What the agent has logged.
     pub fn log(&self) -> String {
-        self.agent.as_ref().map(Agent::log).unwrap_or_default()
+        self.agent.as_ref().map_or_else(|| self.last_log.clone(), Agent::log)
     }
 
     /// Starts the kubelet and dates its socket back by `age`: vfiod takes the age of the socket for the kubelet's.
@@ -121,9 +143,11 @@ impl Stage {
 
     /// Ends the agent with SIGTERM; returns how long that took.
     pub fn end_agent(&mut self) -> Result<Duration> {
+        let mut agent = self.agent.take().context("vfiod does not run")?;
         let begun = Instant::now();
-        let status = self.agent()?.terminate()?;
+        let status = agent.terminate()?;
         let took = begun.elapsed();
+        self.last_log = agent.log();
         if !status.success() {
             bail!("vfiod ended with {status}");
         }
@@ -154,15 +178,23 @@ impl Stage {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Waits until the kubelet's state is as told.
-    pub async fn wait_for(&self, what: &str, condition: impl FnMut(&State) -> bool) -> Result<()> {
-        Ok(self.kubelet()?.wait_for(what, PATIENCE, condition).await?)
+    /// Waits until the kubelet's state is as told, as long as the agent runs that shall bring that about.
+    pub async fn wait_for(&mut self, what: &str, condition: impl FnMut(&State) -> bool) -> Result<()> {
+        let kubelet = self.kubelet.as_ref().context("there is no kubelet yet")?;
+        tokio::select! {
+            biased;
+            reached = kubelet.wait_for(what, PATIENCE, condition) => Ok(reached?),
+            ended = ended(&mut self.agent) => match ended {
+                Ok(()) => bail!("vfiod has ended; still not: {what}"),
+                Err(error) => Err(error),
+            },
+        }
     }
 
     /// When the kubelet received the first message of `resource` that `wanted` describes, among those after the first
     /// `skip`. Waits for it.
     pub async fn received(
-        &self,
+        &mut self,
         what: &str,
         resource: &str,
         skip: usize,
@@ -177,8 +209,23 @@ impl Stage {
         found.context("a message was there and is gone")
     }
 
-    /// Adds a line to the summary.
-    pub fn note(&mut self, what: impl Into<String>, figure: impl Into<String>) {
-        self.summary.push([what.into(), figure.into()]);
+    /// Adds what was measured once to the summary.
+    pub fn note(&mut self, what: impl Into<String>, took: Duration) {
+        self.summary.push([what.into(), time(took), String::new()]);
     }
+
+    /// Adds what was measured several times.
+    pub fn note_sample(&mut self, what: &str, sample: &Sample) {
+        let what = format!("{what} ({} times)", sample.len());
+        self.summary.push([what, time(sample.median()), time(sample.worst())]);
+    }
+}
+
+/// Comes when the agent has ended of its own accord.
+async fn ended(agent: &mut Option<Agent>) -> Result<()> {
+    let Some(agent) = agent else { return pending().await };
+    while agent.is_running()? {
+        sleep(PULSE).await;
+    }
+    Ok(())
 }

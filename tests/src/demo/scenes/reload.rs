@@ -3,7 +3,7 @@
 use crate::demo::{
     figures::time,
     host::{ADDED, AUDIO, QUADRO, extended},
-    stage::Stage,
+    stage::{PERMIT, Stage},
 };
 use anyhow::{Result, ensure};
 use std::time::Duration;
@@ -11,9 +11,7 @@ use vfiod_simulator::kubelet::State;
 
 pub(super) async fn play(stage: &mut Stage) -> Result<()> {
     stage.page.scene("The configuration changes while everything runs")?;
-    stage
-        .page
-        .say("The host also has a card with a GPU and an audio controller. Two entries are added to permit.yaml:")?;
+    stage.page.say(&format!("The card that nobody has permitted has two functions. Two entries more in {PERMIT}:"))?;
     stage.page.blank()?;
     stage.page.quote(ADDED)?;
     stage.page.blank()?;
@@ -25,17 +23,17 @@ pub(super) async fn play(stage: &mut Stage) -> Result<()> {
     let begun = stage.configure(&extended())?;
     let mut slowest = Duration::ZERO;
     for resource in [QUADRO, AUDIO] {
-        let listing =
-            stage.received(&format!("{resource} has its device"), resource, 0, |list| list.healthy == 1).await?;
+        let what = format!("{resource} has its device");
+        let listing = stage.received(&what, resource, 0, |list| list.healthy == 1).await?;
         slowest = slowest.max(listing.received.duration_since(begun));
     }
     let after = stage.kubelet()?.look(traffic);
     ensure!(before == after, "resources that did not change were touched: {before:?} became {after:?}");
     stage.page.say(&format!(
-        "Both are registered and have their device {} after the file was replaced. The other resources were sent nothing: same \
-         connections, same lists.",
+        "{} after the file was replaced, both resources are registered and have their device. Nothing was sent for the \
+         other three: the kubelet keeps their connections and their lists.",
         time(slowest)
     ))?;
-    stage.note("configuration changed: 2 resources added", time(slowest));
+    stage.note("configuration changed: two resources more", slowest);
     Ok(())
 }

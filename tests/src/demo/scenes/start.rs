@@ -4,7 +4,7 @@ use crate::demo::{
     figures::{bytes, count, time},
     host::QUADRO,
     page::Side,
-    stage::Stage,
+    stage::{PERMIT, Stage},
 };
 use anyhow::{Result, ensure};
 use std::time::Duration;
@@ -17,8 +17,8 @@ pub(super) async fn play(stage: &mut Stage) -> Result<()> {
     let counts = stage.counts;
     let built = stage.build_node()?;
     stage.page.say(&format!(
-        "The host ({} to simulate): {} T4s and {} QATs on vfio-pci, {} T4s on the nvidia driver that carry {} vGPUs, and \
-         one card that nobody has permitted yet. Each on its own bus address, in its IOMMU group, with /dev/vfio nodes.",
+        "The host, laid out in {}: {} T4s and {} QATs on vfio-pci; {} more T4s on the nvidia driver, which carry {} \
+         vGPUs; a card that nobody has permitted yet.",
         time(built),
         count(counts.t4),
         count(counts.qat),
@@ -27,22 +27,22 @@ pub(super) async fn play(stage: &mut Stage) -> Result<()> {
     ))?;
     stage.start_kubelet(KUBELET_AGE).await?;
     stage.page.blank()?;
-    stage.page.command("vfiod run --config permit.yaml --host-root HOST --kubelet-dir KUBELET")?;
+    stage.page.command(&format!("vfiod run --config {PERMIT} --host-root host --kubelet-dir kubelet"))?;
     stage.page.blank()?;
     let begun = stage.start_agent()?;
     let mut rows = Vec::new();
     let mut slowest = Duration::ZERO;
     for (resource, devices) in counts.served() {
         let what = format!("{resource} has its {devices} devices");
-        let first = stage.received(&what, resource, 0, |listing| listing.healthy == devices).await?;
-        let took = first.received.duration_since(begun);
+        let full = stage.received(&what, resource, 0, |listing| listing.healthy == devices).await?;
+        let took = full.received.duration_since(begun);
         slowest = slowest.max(took);
-        let (capacity, allocatable) =
-            stage.kubelet()?.look(|state| (state.capacity(resource), state.allocatable(resource)));
+        let (capacity, allocatable, messages) = stage
+            .kubelet()?
+            .look(|state| (state.capacity(resource), state.allocatable(resource), state.listings(resource).len()));
         ensure!(capacity == devices && allocatable == devices, "{resource}: {allocatable} of {capacity} allocatable");
-        let messages = stage.kubelet()?.look(|state| state.listings(resource).len());
-        ensure!(messages == 1, "{resource}: the first message should have been the full list, {messages} came");
-        rows.push([resource.to_owned(), count(capacity), count(allocatable), bytes(first.bytes), time(took)]);
+        ensure!(messages == 1, "{resource}: the first list should have been the full one, and {messages} came");
+        rows.push([resource.to_owned(), count(capacity), count(allocatable), bytes(full.bytes), time(took)]);
     }
     let absent = stage.kubelet()?.look(|state| !state.has_resource(QUADRO));
     ensure!(absent, "{QUADRO} is not permitted and yet served");
@@ -51,9 +51,9 @@ pub(super) async fn play(stage: &mut Stage) -> Result<()> {
     stage.page.table([left, right, right, right, right], head, &rows)?;
     stage.page.blank()?;
     stage.page.say(
-        "\"after start\" is from the start of the process until the kubelet has the resource's first list. That list is already \
-         complete: vfiod looks at the host, then registers.",
+        "\"after start\": from the start of the process until the kubelet has the resource's full list, which is the \
+         first one that it is sent. vfiod looks at the whole host before it registers.",
     )?;
-    stage.note("vfiod starts: every resource's full list at the kubelet", time(slowest));
+    stage.note("vfiod starts: full list of every resource", slowest);
     Ok(())
 }

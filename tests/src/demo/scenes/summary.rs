@@ -6,21 +6,25 @@ use std::fs;
 
 pub(super) fn play(stage: &mut Stage) -> Result<()> {
     stage.page.scene("Measured in this run")?;
-    if let Some(kilobytes) = peak_memory(stage.agent()?.pid()) {
-        stage.note("memory of vfiod, at most", format!("{} MB", count(kilobytes / 1024)));
-    }
     let rows = std::mem::take(&mut stage.summary);
-    stage.page.table([Side::Left, Side::Left], ["", ""], &rows)?;
+    stage.page.table([Side::Left, Side::Right, Side::Right], ["", "time", "worst"], &rows)?;
     stage.page.blank()?;
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    stage.page.shown(&format!(
-        "Everything above came out as told. ({cpus} CPUs, Linux {}, {} PCI devices, {} mdevs.)",
-        kernel.trim(),
+    let memory = match peak_memory(stage.agent_pid()?) {
+        Some(kilobytes) => format!(" vfiod needed {} MB of memory.", count(kilobytes.div_ceil(1024))),
+        None => String::new(),
+    };
+    stage.page.say(&format!(
+        "With {} PCI devices and {} mdevs, on {cpus} CPUs, Linux {}. Where there are two figures, the first is the median.\
+         {memory}",
         count(stage.options.pci as usize),
-        count(stage.options.mdevs as usize)
+        count(stage.options.mdevs as usize),
+        kernel.trim(),
     ))?;
-    stage.end_agent().map(drop)
+    stage.end_agent()?;
+    stage.page.blank()?;
+    stage.page.shown("Everything came out as told.")
 }
 
 /// The largest resident set of a process in kB (`Documentation/filesystems/proc.rst`, `VmHWM`).
