@@ -25,25 +25,38 @@ pub struct Claim {
     /// so older than the agent, or another plugin's.
     pub order: u64,
     owner: Option<Owner>,
+    /// Whether PodResources, which is the kubelet's memory, has named the owner since the answer.
+    confirmed: bool,
 }
 
 impl Claim {
     /// A claim just answered to the kubelet.
     #[must_use]
     pub const fn pending(since: Moment, order: u64) -> Self {
-        Self { since, order, owner: None }
+        Self { since, order, owner: None, confirmed: false }
     }
 
     /// A claim whose owner a source has named.
     #[must_use]
     pub const fn owned(since: Moment, order: u64, owner: Owner) -> Self {
-        Self { since, order, owner: Some(owner) }
+        Self { since, order, owner: Some(owner), confirmed: false }
     }
 
     /// The owner, once a source has named it.
     #[must_use]
     pub const fn owner(&self) -> Option<&Owner> {
         self.owner.as_ref()
+    }
+
+    /// Whether a look that began at `begun` and lacks the claim may not know of it yet.
+    pub(super) fn is_news(&self, begun: Moment) -> bool {
+        // Only what this agent answered has an answer to count from.
+        self.order > 0 && begun < self.since + PENDING_GRACE
+    }
+
+    /// Whether PodResources has named its owner since the answer.
+    pub(super) const fn is_confirmed(&self) -> bool {
+        self.confirmed
     }
 }
 
@@ -83,6 +96,7 @@ impl Ledger {
                     return true;
                 }
                 if let Some(owner) = listed.owner(resource, device, claim.owner()) {
+                    claim.confirmed |= listed.in_memory(resource, device);
                     if claim.owner.as_ref() != Some(&owner) {
                         claim.owner = Some(owner);
                         changed.insert(device);

@@ -1,6 +1,6 @@
 //! What one look at the sources names, and what its silence proves.
 
-use super::{ABSENCE_PROOF, Allocation, Claim, Owner, PENDING_GRACE, Pod, Reading, Source};
+use super::{ABSENCE_PROOF, Allocation, Claim, Owner, Pod, Reading, Source};
 use crate::device::DeviceId;
 use std::{collections::HashMap, sync::Arc};
 
@@ -69,17 +69,21 @@ impl<'a> Listed<'a> {
 
     /// Whether a claim that no source names is free.
     pub(super) fn proves_free(&self, resource: &str, device: DeviceId, claim: &Claim) -> bool {
-        // Only what this agent answered has an answer to count from.
-        if claim.order > 0 && self.reading.begun < claim.since + PENDING_GRACE {
-            return false;
-        }
         let unlisted = self.proves_unlisted(resource, device);
+        if claim.is_news(self.reading.begun) {
+            return claim.is_confirmed() && unlisted;
+        }
         let unrecorded = self.checkpoint.as_ref().is_some_and(|index| index.owners(resource, device).next().is_none());
         match claim.owner() {
             // The kubelet that was answered has admitted or refused the pod by now; its checkpoint says which.
             None => unrecorded || unlisted,
             Some(_) => self.kubelet_settled() && (unrecorded || unlisted),
         }
+    }
+
+    /// Whether PodResources names an owner.
+    pub(super) fn in_memory(&self, resource: &str, device: DeviceId) -> bool {
+        self.pod_resources.as_ref().is_some_and(|index| index.owners(resource, device).next().is_some())
     }
 
     /// Whether PodResources does not list a device, and can be trusted in that.

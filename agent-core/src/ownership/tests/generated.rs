@@ -84,7 +84,8 @@ fn check(before: &Claims, after: &Claims, reading: &Reading) -> Result<(), TestC
             continue;
         }
         let (recorded, listed) = (names(&reading.checkpoint, key), names(&reading.pod_resources, key));
-        prop_assert!(claim.order == 0 || reading.begun >= claim.since + secs(10), "freed too early");
+        let known = claim.is_confirmed() && settled && listed == Some(false);
+        prop_assert!(!claim.is_news(reading.begun) || known, "freed too early");
         prop_assert!(listed != Some(true), "freed while the kubelet lists it");
         prop_assert!(recorded != Some(true) || (settled && listed == Some(false)), "freed while it is recorded");
         prop_assert!(recorded == Some(false) || (settled && listed == Some(false)), "freed without a source");
@@ -132,7 +133,10 @@ proptest! {
                     let changed = ledger.observe(&reading);
                     let after = claims(&ledger);
                     check(&before, &after, &reading)?;
-                    let differs = |device| RESOURCES.iter().any(|&name| before.get(&(name, device)) != after.get(&(name, device)));
+                    let said = |claims: &Claims, key| claims.get(&key).map(|claim: &Claim| (claim.since, claim.owner().cloned()));
+                    let differs = |device| {
+                        RESOURCES.iter().any(|&name| said(&before, (name, device)) != said(&after, (name, device)))
+                    };
                     let expected: BTreeSet<DeviceId> = (0..4).map(function).filter(|&device| differs(device)).collect();
                     prop_assert_eq!(changed, expected);
                 }

@@ -33,6 +33,20 @@ fn a_claim_is_pending_then_owned_then_free() {
 }
 
 #[test]
+fn what_pod_resources_has_named_is_free_as_soon_as_it_names_it_no_more() {
+    let mut ledger = owned();
+    assert!(!look(3).kubelet_up(59).at(&mut ledger), "a young kubelet proves nothing");
+    assert!(!look(3).without_pod_resources().at(&mut ledger), "the checkpoint may not be written yet");
+    assert!(look(3).recorded("uid-a", "compute", GPU, function(0)).at(&mut ledger));
+    assert!(ledger.is_empty());
+
+    let mut unconfirmed = answered();
+    look(2).recorded("uid-a", "compute", GPU, function(0)).without_pod_resources().at(&mut unconfirmed);
+    assert!(!look(3).at(&mut unconfirmed), "what the checkpoint alone has named may be of the pod before");
+    assert!(look(11).at(&mut unconfirmed));
+}
+
+#[test]
 fn a_look_that_finds_what_is_known_changes_nothing() {
     let mut ledger = owned();
     let again = look(20).recorded("uid-a", "compute", GPU, function(0)).listed("a", "compute", GPU, function(0));
