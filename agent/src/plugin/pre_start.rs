@@ -13,7 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(28);
 pub(super) async fn pre_start(desk: &Desk, resource: &Resource, ids: &[String]) -> Result<(), Status> {
     let mut devices: Vec<DeviceId> = Vec::with_capacity(ids.len());
     for id in ids {
-        let known = id.parse().ok().filter(|&device| resource.table().get(device).is_some());
+        let listed = |&device: &DeviceId| resource.table().get(device).is_some_and(|slot| slot.text() == id);
+        let known = id.parse().ok().filter(listed);
         devices.push(
             known.ok_or_else(|| Status::not_found(format!("{} has no device {id:?} on this node", resource.name())))?,
         );
