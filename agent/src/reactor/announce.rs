@@ -36,7 +36,10 @@ pub(super) fn announce(outcome: &Outcome) {
 /// Whether somebody reading the log at its usual level wants to know.
 fn is_news(transition: &Transition) -> bool {
     match (&transition.before, &transition.now) {
-        (Some(before), Some(now)) => before.health != now.health || is_warning(now),
+        (Some(before), Some(now)) => {
+            let another_reason = now.health == Health::Unhealthy && before.reason.code() != now.reason.code();
+            before.health != now.health || another_reason || is_warning(now) || is_warning(before)
+        }
         (None, Some(now)) => now.health == Health::Unhealthy || is_warning(now),
         (_, None) => true,
     }
