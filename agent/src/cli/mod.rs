@@ -39,6 +39,36 @@ enum Failure {
     Usage(String),
     /// Exit code 3.
     Config(String),
+    /// Told in the log already: the exit code that is left.
+    Logged(u8),
+}
+
+impl Failure {
+    /// How the process exits.
+    const fn code(&self) -> u8 {
+        match self {
+            Self::Error(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Config(_) => 3,
+            Self::Logged(code) => *code,
+        }
+    }
+
+    /// What to tell; nothing when it was told.
+    fn message(&self) -> Option<&str> {
+        match self {
+            Self::Error(message) | Self::Usage(message) | Self::Config(message) => Some(message),
+            Self::Logged(_) => None,
+        }
+    }
+
+    /// Tells it in the log, for those who read every line of it with a program.
+    fn logged(self) -> Self {
+        if let Some(message) = self.message() {
+            tracing::error!("{message}");
+        }
+        Self::Logged(self.code())
+    }
 }
 
 /// Parses the command line and runs what it names.
@@ -53,12 +83,9 @@ pub fn main() -> ExitCode {
             Ok(())
         }
     };
-    let (code, message) = match done {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Error(message)) => (1, message),
-        Err(Failure::Usage(message)) => (2, message),
-        Err(Failure::Config(message)) => (3, message),
-    };
-    eprintln!("vfiod: {message}");
-    ExitCode::from(code)
+    let Err(failure) = done else { return ExitCode::SUCCESS };
+    if let Some(message) = failure.message() {
+        eprintln!("vfiod: {message}");
+    }
+    ExitCode::from(failure.code())
 }

@@ -69,7 +69,8 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Error(format!("cannot start the event loop of the endpoints: {error}")))?;
-    plugins.block_on(serve(args))
+    let json = args.log_format == LogFormat::Json;
+    plugins.block_on(serve(args)).map_err(|failure| if json { failure.logged() } else { failure })
 }
 
 async fn serve(args: RunArgs) -> Result<(), Failure> {
