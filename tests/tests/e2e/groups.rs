@@ -38,15 +38,6 @@ fn refusal(result: Result<vfiod_simulator::kubelet::RunOptions, ContainerError>)
     }
 }
 
-/// Starts the container again and again, as a kubelet does, until it starts.
-async fn starts_in_the_end(kubelet: &Kubelet, uid: &str) {
-    let begun = std::time::Instant::now();
-    while let Err(error) = kubelet.start_container(uid, "compute").await {
-        assert!(begun.elapsed() < PATIENCE, "{error}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 #[tokio::test]
 async fn a_pod_that_asks_for_both_functions_gets_a_pair_in_either_order() {
     for version in [KubeletVersion::V1_32, KubeletVersion::Newer] {

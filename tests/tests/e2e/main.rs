@@ -8,8 +8,10 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod configuration;
 mod discovery;
 mod groups;
+mod health;
 mod kubelet_life;
 mod ownership;
 mod scene;

@@ -4,12 +4,13 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use std::{
     env, fs,
     path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use vfiod_simulator::{
     kubelet::{AdmittedPod, Health, Kubelet, State},
     node::{Node, NodeBuilder, PciSpec, enter_private_network},
 };
+use vfiod_tests::agent::PATIENCE;
 
 pub const GPU: &str = "nvidia.com/GPU";
 pub const AUDIO: &str = "nvidia.com/AUDIO";
@@ -99,4 +100,13 @@ pub fn paths(pod: &AdmittedPod, container: &str) -> Vec<String> {
     let specs = &pod.container(container).unwrap().options.devices;
     assert!(specs.iter().all(|spec| spec.permissions == "mrw" && spec.host_path == spec.container_path));
     specs.iter().map(|spec| spec.host_path.clone()).collect()
+}
+
+/// Starts the container again and again, as a kubelet does, until it starts.
+pub async fn starts_in_the_end(kubelet: &Kubelet, uid: &str) {
+    let begun = Instant::now();
+    while let Err(error) = kubelet.start_container(uid, "compute").await {
+        assert!(begun.elapsed() < PATIENCE, "{error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
