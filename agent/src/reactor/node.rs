@@ -288,7 +288,9 @@ impl Node {
     }
 
     fn host_read(&mut self, read: HostRead, host: &mut HostReader, now: Moment) {
-        if std::mem::take(&mut self.nodes_moved) {
+        // What the events said of nodes meanwhile is newer than what was read of them.
+        let stale = std::mem::take(&mut self.nodes_moved);
+        if stale {
             host.want_nodes();
         }
         match read {
@@ -298,7 +300,7 @@ impl Node {
                 self.retries.note(failed, devices.iter().map(|device| device.id), now);
                 let unreadable = faults.iter().filter_map(|fault| fault.device).collect();
                 let complete = Completeness { pci: complete.pci, mdev: complete.mdev, unreadable };
-                self.inventory.scanned(devices, groups, nodes, &complete);
+                self.inventory.scanned(devices, groups, nodes.filter(|_| !stale), &complete);
                 self.say_faults(faults);
             }
             HostRead::Some(Targets { devices, groups, nodes, faults }) => {
@@ -310,7 +312,7 @@ impl Node {
                 for (id, group) in groups {
                     self.inventory.group_read(id, group);
                 }
-                if let Some(nodes) = nodes {
+                if let Some(nodes) = nodes.filter(|_| !stale) {
                     self.inventory.nodes_read(nodes);
                 }
                 for fault in faults {
