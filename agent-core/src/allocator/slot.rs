@@ -18,7 +18,7 @@ pub struct Slot {
     text: Box<str>,
     numa: Option<u32>,
     group: Option<GroupId>,
-    siblings: Arc<GroupWord>,
+    word: Arc<GroupWord>,
     lone: bool,
     nodes: Box<[Box<str>]>,
     healthy: AtomicBool,
@@ -36,6 +36,13 @@ pub(crate) struct Blueprint {
     pub nodes: Vec<Box<str>>,
 }
 
+impl Blueprint {
+    /// For a device that is claimed and that the host does not show, or no longer.
+    pub(crate) fn unknown(id: DeviceId, word: Arc<GroupWord>) -> Self {
+        Self { id, numa: None, group: None, word, lone: true, nodes: Vec::new() }
+    }
+}
+
 impl Slot {
     pub(crate) fn new(blueprint: Blueprint, verdict: Verdict) -> Self {
         let Blueprint { id, numa, group, word, lone, nodes } = blueprint;
@@ -44,7 +51,7 @@ impl Slot {
             text: id.to_string().into(),
             numa,
             group,
-            siblings: word,
+            word,
             lone,
             nodes: nodes.into(),
             healthy: AtomicBool::new(verdict.health == Health::Healthy),
@@ -79,7 +86,7 @@ impl Slot {
     /// The claim word of its group.
     #[must_use]
     pub fn group_word(&self) -> &GroupWord {
-        &self.siblings
+        &self.word
     }
 
     /// Whether no other member of its group can be allocated, under any resource.
@@ -114,8 +121,8 @@ impl Slot {
         verdict.reason.refuses().then(|| Arc::clone(&verdict))
     }
 
-    pub(crate) fn shared_group_word(&self) -> Arc<GroupWord> {
-        Arc::clone(&self.siblings)
+    pub(crate) fn word(&self) -> Arc<GroupWord> {
+        Arc::clone(&self.word)
     }
 
     /// The most bytes that this device takes in a `ListAndWatch` message: tags, lengths, id, the longer of the two
@@ -135,7 +142,7 @@ impl Slot {
             && self.numa == blueprint.numa
             && self.group == blueprint.group
             && self.lone == blueprint.lone
-            && Arc::ptr_eq(&self.siblings, &blueprint.word)
+            && Arc::ptr_eq(&self.word, &blueprint.word)
             && *self.nodes == *blueprint.nodes
     }
 

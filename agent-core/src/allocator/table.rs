@@ -2,19 +2,19 @@
 
 use super::Slot;
 use crate::device::DeviceId;
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-/// All listed devices of a resource in the order of their ids, with an index.
+/// All listed devices of a resource in the order of their ids.
 #[derive(Debug, Default)]
 pub struct Table {
-    slots: Vec<Arc<Slot>>,
-    index: HashMap<DeviceId, usize>,
+    slots: Box<[Arc<Slot>]>,
 }
 
 impl Table {
+    /// `slots` are in the order of their ids.
     pub(crate) fn new(slots: Vec<Arc<Slot>>) -> Self {
-        let index = slots.iter().enumerate().map(|(place, slot)| (slot.id(), place)).collect();
-        Self { slots, index }
+        debug_assert!(slots.is_sorted_by_key(|slot| slot.id()));
+        Self { slots: slots.into() }
     }
 
     /// The devices in the order of their ids.
@@ -26,6 +26,8 @@ impl Table {
     /// The device with this id.
     #[must_use]
     pub fn get(&self, id: DeviceId) -> Option<&Arc<Slot>> {
-        self.slots.get(*self.index.get(&id)?)
+        // Searched, not hashed: an index would make every change of a large list ten times as dear.
+        let place = self.slots.binary_search_by_key(&id, |slot| slot.id()).ok()?;
+        self.slots.get(place)
     }
 }

@@ -47,6 +47,9 @@ impl Node {
 }
 
 impl DevNodes {
+    /// The container node, through which every group is used: a container without it cannot open a device.
+    pub const CONTAINER: &str = "/dev/vfio/vfio";
+
     /// The path of the node through which `device` of `group` is opened. A PCI device without an IOMMU has another
     /// node name (kernel: `drivers/vfio/group.c`, `vfio_group_alloc`); an mdev never has.
     #[must_use]
@@ -63,6 +66,15 @@ impl DevNodes {
     pub fn has_group(&self, device: &Device, group: &Group) -> bool {
         let nodes = if group.noiommu && !device.id.is_mdev() { &self.noiommu } else { &self.groups };
         nodes.contains(&group.id)
+    }
+
+    /// The first node that `device` of `group` needs and that does not exist.
+    #[must_use]
+    pub fn missing(&self, device: &Device, group: &Group) -> Option<String> {
+        if !self.has_group(device, group) {
+            return Some(Self::group_path(device, group));
+        }
+        (!self.container).then(|| Self::CONTAINER.to_owned())
     }
 
     /// The paths of those character devices of `device` that exist. Kernels without IOMMUFD list names in `vfio-dev/`

@@ -4,17 +4,29 @@ use crate::device::{DevNodes, Device, DeviceId, Group, GroupId, Member, Node};
 use std::collections::{BTreeSet, HashMap};
 
 /// The facts that discovery reported last.
+///
+/// A device whose own link names a group is a member of it, whether the group has been read since or not.
 #[derive(Debug, Default)]
 pub struct Host {
     devices: HashMap<DeviceId, Device>,
     groups: HashMap<GroupId, Members>,
+    /// Which device has a character device of this name.
+    cdevs: HashMap<String, DeviceId>,
     nodes: DevNodes,
 }
 
+/// A group, and those of its members that are PCI or mediated devices.
 #[derive(Debug, PartialEq, Eq)]
 struct Members {
     group: Group,
     ids: Vec<DeviceId>,
+}
+
+impl Members {
+    fn new(group: Group) -> Self {
+        let ids = group.members.iter().filter_map(|member| member.name.parse().ok()).collect();
+        Self { group, ids }
+    }
 }
 
 /// Which parts of a scan can be trusted when they do not show something.
@@ -117,78 +129,108 @@ impl Host {
             return BTreeSet::new();
         }
         let mut touched = BTreeSet::from([id]);
-        touched.extend(self.group_members(id));
-        match device {
-            Some(device) => self.devices.insert(id, device),
-            None => self.devices.remove(&id),
-        };
-        touched.extend(self.group_members(id));
+        let old = self.devices.remove(&id);
+        let (left, joined) = (old.as_ref().and_then(|old| old.group), device.as_ref().and_then(|new| new.group));
+        touched.extend(left.into_iter().flat_map(|group| self.members_of(group)));
+        if let Some(group) = left.filter(|_| left != joined) {
+            self.leave(group, id);
+        }
+        for name in old.iter().flat_map(|old| &old.cdevs) {
+            self.cdevs.remove(name);
+        }
+        if let Some(device) = device {
+            if let Some(group) = joined {
+                self.join(group, &device);
+            }
+            self.cdevs.extend(device.cdevs.iter().map(|name| (name.clone(), id)));
+            self.devices.insert(id, device);
+        }
+        touched.extend(joined.into_iter().flat_map(|group| self.members_of(group)));
         touched
-    }
-
-    /// A group that only the links of its devices show.
-    fn linked(&self, id: GroupId) -> Option<Group> {
-        let mut members: Vec<Member> =
-            self.devices.values().filter(|device| device.group == Some(id)).map(Member::from).collect();
-        members.sort_by(|a, b| a.name.cmp(&b.name));
-        (!members.is_empty()).then_some(Group { id, noiommu: false, members })
     }
 
     /// Takes the members of one group; returns all old and new ones when they changed.
     pub(super) fn set_group(&mut self, id: GroupId, group: Option<Group>) -> BTreeSet<DeviceId> {
-        let members = group.or_else(|| self.linked(id)).map(|group| {
-            let ids = group.members.iter().filter_map(|member| member.name.parse().ok()).collect();
-            Members { group, ids }
-        });
-        if self.groups.get(&id) == members.as_ref() {
-            return BTreeSet::new();
+        let old = self.groups.remove(&id);
+        let noiommu = old.as_ref().is_some_and(|old| old.group.noiommu);
+        let mut group = group.unwrap_or(Group { id, noiommu, members: Vec::new() });
+        // Those whose own links name it, whatever else was read: between two reads a device may have joined.
+        for device in old.iter().flat_map(|old| &old.ids).filter_map(|member| self.devices.get(member)) {
+            if device.group == Some(id) {
+                add(&mut group.members, Member::from(device), |_, _| {});
+            }
         }
-        let mut touched: BTreeSet<DeviceId> = self.members_of(id).iter().copied().collect();
-        match members {
-            Some(members) => self.groups.insert(id, members),
-            None => self.groups.remove(&id),
-        };
-        touched.extend(self.members_of(id));
+        let new = (!group.members.is_empty()).then(|| Members::new(group));
+        let mut touched = BTreeSet::new();
+        if old != new {
+            touched.extend([&old, &new].into_iter().flatten().flat_map(|members| &members.ids));
+        }
+        self.groups.extend(new.map(|new| (id, new)));
         touched
+    }
+
+    fn join(&mut self, group: GroupId, device: &Device) {
+        let old = self.groups.remove(&group).map(|members| members.group);
+        let mut new = old.unwrap_or(Group { id: group, noiommu: false, members: Vec::new() });
+        add(&mut new.members, Member::from(device), |old, new| *old = new);
+        self.groups.insert(group, Members::new(new));
+    }
+
+    fn leave(&mut self, group: GroupId, device: DeviceId) {
+        let Some(mut members) = self.groups.remove(&group) else { return };
+        let name = device.to_string();
+        members.group.members.retain(|member| member.name != name);
+        if !members.group.members.is_empty() {
+            self.groups.insert(group, Members::new(members.group));
+        }
     }
 
     /// Takes the appearance or the loss of one node below `/dev/vfio`; returns the devices that it belongs to.
     pub(super) fn set_node(&mut self, node: &Node, exists: bool) -> BTreeSet<DeviceId> {
         let nodes = &mut self.nodes;
-        let (changed, group) = match node {
-            Node::Container => (std::mem::replace(&mut nodes.container, exists) != exists, None),
-            Node::Group(id) => (toggle(&mut nodes.groups, id, exists), Some(*id)),
-            Node::NoIommu(id) => (toggle(&mut nodes.noiommu, id, exists), Some(*id)),
-            Node::Cdev(name) => (toggle(&mut nodes.cdevs, name, exists), None),
+        let changed = match node {
+            Node::Container => std::mem::replace(&mut nodes.container, exists) != exists,
+            Node::Group(id) => toggle(&mut nodes.groups, id, exists),
+            Node::NoIommu(id) => toggle(&mut nodes.noiommu, id, exists),
+            Node::Cdev(name) => toggle(&mut nodes.cdevs, name, exists),
         };
-        match (changed, group, node) {
-            (true, Some(group), _) => self.members_of(group).iter().copied().collect(),
-            (true, None, Node::Cdev(name)) => {
-                self.devices.values().filter(|device| device.cdevs.contains(name)).map(|device| device.id).collect()
-            }
-            _ => BTreeSet::new(),
-        }
+        if changed { self.users_of(node) } else { BTreeSet::new() }
     }
 
     /// Takes the nodes; returns the devices whose nodes came or went.
     pub(super) fn set_nodes(&mut self, nodes: DevNodes) -> BTreeSet<DeviceId> {
         let old = std::mem::replace(&mut self.nodes, nodes);
-        let mut touched = BTreeSet::new();
-        let groups = self.nodes.groups.symmetric_difference(&old.groups);
-        let noiommu = self.nodes.noiommu.symmetric_difference(&old.noiommu);
-        for &group in groups.chain(noiommu) {
-            touched.extend(self.members_of(group));
+        let new = &self.nodes;
+        let container = (new.container != old.container).then_some(Node::Container);
+        let groups = new.groups.symmetric_difference(&old.groups).map(|&id| Node::Group(id));
+        let noiommu = new.noiommu.symmetric_difference(&old.noiommu).map(|&id| Node::NoIommu(id));
+        let cdevs = new.cdevs.symmetric_difference(&old.cdevs).map(|name| Node::Cdev(name.clone()));
+        let changed = container.into_iter().chain(groups).chain(noiommu).chain(cdevs);
+        changed.flat_map(|node| self.users_of(&node)).collect()
+    }
+
+    /// The devices that need a node.
+    fn users_of(&self, node: &Node) -> BTreeSet<DeviceId> {
+        match node {
+            Node::Container => self.devices.keys().copied().collect(),
+            Node::Group(id) | Node::NoIommu(id) => self.members_of(*id).iter().copied().collect(),
+            Node::Cdev(name) => self.cdevs.get(name).copied().into_iter().collect(),
         }
-        let cdevs: BTreeSet<&String> = self.nodes.cdevs.symmetric_difference(&old.cdevs).collect();
-        if !cdevs.is_empty() {
-            let concerned = |device: &&Device| device.cdevs.iter().any(|name| cdevs.contains(name));
-            touched.extend(self.devices.values().filter(concerned).map(|device| device.id));
-        }
-        touched
     }
 }
 
 /// Puts `item` into the set or takes it out; returns whether that changed the set.
 fn toggle<T: Ord + Clone>(set: &mut BTreeSet<T>, item: &T, present: bool) -> bool {
     if present { set.insert(item.clone()) } else { set.remove(item) }
+}
+
+/// Adds a member in the order of names; one of the same name that is there already is `met` with the new one.
+fn add(members: &mut Vec<Member>, member: Member, met: impl FnOnce(&mut Member, Member)) {
+    match members.iter_mut().find(|other| other.name == member.name) {
+        Some(old) => met(old, member),
+        None => {
+            let place = members.partition_point(|other| other.name < member.name);
+            members.insert(place, member);
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod flaps;
 mod host;
 mod listing;
 mod outcome;
+mod scene;
 mod view;
 
 pub use host::{Completeness, Host};
@@ -17,10 +18,13 @@ pub use view::View;
 use crate::{
     allocator::{Answered, ClaimState, GroupWord, Resource, Variables},
     device::{DevNodes, Device, DeviceId, Group, GroupId, Node},
+    health::Verdict,
     ownership::{Fence, Ledger, Moment, PENDING_GRACE, Reading, fence},
     permit::{Permit, ResourceName},
 };
-use listing::Listing;
+use flaps::Flaps;
+use listing::{Change, Listing};
+use scene::Scene;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -33,7 +37,10 @@ pub struct Inventory {
     host: Host,
     ledger: Ledger,
     listings: BTreeMap<ResourceName, Listing>,
+    /// The resources that list a device: one, but for devices that were in use when they changed hands.
+    listed: HashMap<DeviceId, Vec<ResourceName>>,
     words: HashMap<GroupId, Arc<GroupWord>>,
+    flaps: Flaps,
     /// Devices to judge again.
     dirty: BTreeSet<DeviceId>,
     /// When to judge which device again though nothing happens.
@@ -77,7 +84,7 @@ impl Inventory {
         complete: &Completeness,
     ) {
         let changed = self.host.replace(devices, groups, complete);
-        self.mark(changed);
+        self.dirty.extend(changed);
         if let Some(nodes) = nodes {
             self.nodes_read(nodes);
         }
@@ -86,13 +93,13 @@ impl Inventory {
     /// Takes what sysfs says of one device now; `None` when it is gone.
     pub fn device_read(&mut self, id: DeviceId, device: Option<Device>) {
         let changed = self.host.set_device(id, device);
-        self.mark(changed);
+        self.dirty.extend(changed);
     }
 
     /// Takes the members of one group; `None` when it is gone.
     pub fn group_read(&mut self, id: GroupId, group: Option<Group>) {
         let changed = self.host.set_group(id, group);
-        self.mark(changed);
+        self.dirty.extend(changed);
     }
 
     /// Takes the nodes below `/dev/vfio`.
@@ -127,23 +134,42 @@ impl Inventory {
 
     /// Judges what was marked, swaps the tables that changed, and rings their bells.
     pub fn settle(&mut self, now: Moment) -> Outcome {
-        let mut outcome = Outcome { opened: std::mem::take(&mut self.opened), ..Outcome::default() };
-        while let Some(&(at, device)) = self.alarms.first() {
-            if at > now {
-                break;
-            }
+        while let Some(&(at, device)) = self.alarms.first()
+            && at <= now
+        {
             self.alarms.pop_first();
             self.dirty.insert(device);
         }
         let dirty = std::mem::take(&mut self.dirty);
         self.settle_words(&dirty, now);
-        let mut touched: BTreeSet<ResourceName> = BTreeSet::new();
+        let mut outcome = Outcome { opened: std::mem::take(&mut self.opened), ..Outcome::default() };
+        let (mut tables, mut changed) = (BTreeSet::new(), BTreeSet::new());
         for id in dirty {
-            self.judge_device(id, now, &mut touched, &mut outcome);
+            let target = self.target(id);
+            for resource in self.concerned(id, target.as_ref()) {
+                let change = self.judge(&resource, id, target.as_ref() == Some(&resource), now);
+                self.alarms.extend(change.again.map(|at| (at, id)));
+                if change.table {
+                    tables.insert(resource.clone());
+                }
+                if change.table || change.health {
+                    changed.insert(resource.clone());
+                }
+                if let Some((before, now)) = change.transition {
+                    outcome.transitions.push(Transition { resource, device: id, before, now });
+                }
+            }
         }
-        self.publish(&touched, &mut outcome);
+        self.flaps.sweep(now);
+        self.publish(&tables, &changed, &mut outcome);
         outcome.wake = self.alarms.first().map(|&(at, _)| at);
         outcome
+    }
+
+    /// Judges one device under a resource whether it is listed or not; under none, it is judged for itself.
+    #[must_use]
+    pub fn examine(&self, resource: Option<&str>, id: DeviceId, now: Moment) -> Verdict {
+        self.scene(resource, id, now).verdict(false)
     }
 
     /// Whether a container that was given `devices` of `resource` may start.
@@ -177,12 +203,6 @@ impl Inventory {
         self.ledger.has_pending() || self.listings.values().any(Listing::withholds)
     }
 
-    fn mark(&mut self, changed: impl IntoIterator<Item = DeviceId>) {
-        for id in changed {
-            self.mark_with_group(id);
-        }
-    }
-
     fn mark_with_group(&mut self, id: DeviceId) {
         self.dirty.insert(id);
         self.dirty.extend(self.host.group_members(id));
@@ -212,4 +232,60 @@ impl Inventory {
             }
         }
     }
+
+    fn scene<'a>(&'a self, resource: Option<&'a str>, id: DeviceId, now: Moment) -> Scene<'a> {
+        Scene { host: &self.host, ledger: &self.ledger, permit: &self.permit, resource, id, now }
+    }
+
+    /// The served resource that permits a device now.
+    fn target(&self, id: DeviceId) -> Option<ResourceName> {
+        let permitted = self.permit.resource_of(self.host.device(id)?)?;
+        permitted.is_served().then(|| permitted.name.clone())
+    }
+
+    /// The resources that list a device, or should: the one that permits it, those that did when it was listed, and
+    /// those under which it is claimed.
+    fn concerned(&self, id: DeviceId, target: Option<&ResourceName>) -> BTreeSet<ResourceName> {
+        let listing = self.listed.get(&id).into_iter().flatten();
+        let claimed =
+            self.ledger.of(id).filter_map(|(name, _)| self.listings.get_key_value(name)).map(|(name, _)| name);
+        target.into_iter().chain(listing).chain(claimed).cloned().collect()
+    }
+
+    /// Judges one device under one resource.
+    fn judge(&mut self, resource: &ResourceName, id: DeviceId, target: bool, now: Moment) -> Change {
+        let Some(listing) = self.listings.get_mut(resource) else { return Change::default() };
+        let (host, ledger, permit) = (&self.host, &self.ledger, &self.permit);
+        let scene = Scene { host, ledger, permit, resource: Some(resource.as_str()), id, now };
+        let word = host.group_of(id).map(|group| Arc::clone(self.words.entry(group).or_default()));
+        let change = listing.judge(&scene, target, word, &mut self.flaps);
+        let names = self.listed.entry(id).or_default();
+        names.retain(|name| name != resource);
+        if listing.slot(id).is_some() {
+            names.push(resource.clone());
+        }
+        if names.is_empty() {
+            self.listed.remove(&id);
+        }
+        change
+    }
+
+    /// Swaps the tables of `tables`, rings the bells of all that `changed`, and ends what is no longer permitted.
+    fn publish(&mut self, tables: &BTreeSet<ResourceName>, changed: &BTreeSet<ResourceName>, outcome: &mut Outcome) {
+        for name in tables {
+            outcome.overflows.extend(self.listings.get_mut(name).and_then(|listing| listing.publish(&self.ledger)));
+        }
+        for listing in changed.iter().filter_map(|name| self.listings.get(name)) {
+            listing.resource.bell().ring();
+            outcome.changed.push(Arc::clone(&listing.resource));
+        }
+        for (_, listing) in self.listings.extract_if(.., |_, listing| listing.has_ended()) {
+            listing.resource.retire();
+            listing.resource.bell().ring();
+            outcome.closed.push(listing.resource);
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

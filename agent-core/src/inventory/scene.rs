@@ -1,0 +1,139 @@
+//! Everything around one device under one resource, as the facts that health is judged from.
+
+use super::Host;
+use crate::{
+    allocator::{Blueprint, GroupWord},
+    device::{Binding, DevNodes, Device, DeviceId, Group, GroupId},
+    health::{COMPANION_WINDOW, Driver, Facts, GroupState, Sibling, Verdict, judge},
+    ownership::{Claim, Ledger, Moment},
+    permit::Permit,
+};
+use std::{cmp::Reverse, sync::Arc};
+
+/// One device under one resource, and what is known around it.
+#[derive(Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub(super) host: &'a Host,
+    pub(super) ledger: &'a Ledger,
+    pub(super) permit: &'a Permit,
+    /// The resource; none where the device is judged for itself.
+    pub(super) resource: Option<&'a str>,
+    pub(super) id: DeviceId,
+    pub(super) now: Moment,
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn device(&self) -> Option<&'a Device> {
+        self.host.device(self.id)
+    }
+
+    /// Its claim under the resource; under any, where it is judged for itself.
+    pub(super) fn claim(&self) -> Option<&'a Claim> {
+        match self.resource {
+            Some(resource) => self.ledger.claim(resource, self.id),
+            None => self.ledger.of(self.id).next().map(|(_, claim)| claim),
+        }
+    }
+
+    /// Whether it is bound to a VFIO driver; none where the host does not have it.
+    pub(super) fn bound(&self) -> Option<bool> {
+        self.device().map(|device| device.binding.is_vfio())
+    }
+
+    pub(super) fn group(&self) -> Option<&'a Group> {
+        self.host.group(self.device()?.group?)
+    }
+
+    /// What its slot is made of; none where the host does not have it.
+    pub(super) fn blueprint(&self, word: Arc<GroupWord>) -> Option<Blueprint> {
+        let device = self.device()?;
+        let mut nodes = Vec::new();
+        if let Some(group) = self.group() {
+            nodes.push(DevNodes::group_path(device, group).into());
+            nodes.extend(self.host.nodes().cdev_paths(device).map(Into::into));
+        }
+        let lone = !self.others().any(|other| self.is_allocatable(other));
+        Some(Blueprint { id: self.id, numa: device.numa, group: device.group, word, lone, nodes })
+    }
+
+    /// The verdict. What is `settling` must prove first that it is well.
+    pub(super) fn verdict(&self, settling: bool) -> Verdict {
+        let device = self.device();
+        let driver = match device.map(|device| &device.binding) {
+            Some(Binding::Vfio(_)) => Driver::Vfio,
+            Some(Binding::Host(name)) => Driver::Host(name),
+            Some(Binding::Unbound) | None => Driver::Unbound,
+        };
+        let group = self.group();
+        let obstacle = group.and_then(Group::obstacle);
+        let state = match (group, &obstacle) {
+            (None, _) => GroupState::Missing,
+            (Some(group), Some(obstacle)) => GroupState::NotViable(group.id, obstacle),
+            (Some(group), None) if group.noiommu && !self.allows_no_iommu() => GroupState::NoIommu(group.id),
+            (Some(_), None) => GroupState::Viable,
+        };
+        let missing_node = device.zip(group).and_then(|(device, group)| self.host.nodes().missing(device, group));
+        let claim = self.claim();
+        judge(&Facts {
+            present: device.is_some(),
+            driver,
+            group: state,
+            missing_node: missing_node.as_deref(),
+            claim,
+            sibling: if claim.is_none() { self.gravest_sibling() } else { None },
+            holder: None,
+            aer_fatal: false,
+            cordoned: false,
+            settling,
+        })
+    }
+
+    /// When a companion's claim begins to count: the verdict may change then though nothing happens.
+    pub(super) fn companion_deadline(&self) -> Option<Moment> {
+        let waiting = |sibling: &Sibling<'_>| !sibling.settled && sibling.claim.owner().is_some();
+        self.siblings().filter(waiting).map(|sibling| sibling.claim.since + COMPANION_WINDOW).min()
+    }
+
+    /// Mediated devices never have an IOMMU of their own, and need none.
+    fn allows_no_iommu(&self) -> bool {
+        self.id.is_mdev() || self.permit.settings().allow_no_iommu
+    }
+
+    /// The other members of its group.
+    fn others(&self) -> impl Iterator<Item = DeviceId> + use<'a> {
+        let id = self.id;
+        self.host.group_members(id).iter().copied().filter(move |&member| member != id)
+    }
+
+    fn is_allocatable(&self, id: DeviceId) -> bool {
+        self.host.device(id).is_some_and(|device| {
+            device.binding.is_vfio() && self.permit.resource_of(device).is_some_and(|permitted| permitted.is_served())
+        })
+    }
+
+    /// Of all claims against it the one that counts most: what is proved before what withholds at once, and of several
+    /// the eldest.
+    fn gravest_sibling(&self) -> Option<Sibling<'a>> {
+        let weight = |sibling: &Sibling<'_>| (sibling.is_proved(), sibling.withholds(), Reverse(sibling.claim.order));
+        self.siblings().max_by_key(weight)
+    }
+
+    /// All claims that stand against it: on other members of its group, and on itself under other resources.
+    fn siblings(&self) -> impl Iterator<Item = Sibling<'a>> + use<'a> {
+        let Self { ledger, now, id, .. } = *self;
+        let own = self.resource.unwrap_or_default();
+        let group: Option<GroupId> = self.device().and_then(|device| device.group);
+        self.others()
+            .chain([id])
+            .flat_map(move |device| ledger.of(device).map(move |(resource, claim)| (device, resource, claim)))
+            .filter(move |&(device, resource, _)| !(device == id && resource == own))
+            .map(move |(device, resource, claim)| Sibling {
+                group,
+                device,
+                resource,
+                companion: device != id && resource != own,
+                claim,
+                settled: claim.order == 0 || now >= claim.since + COMPANION_WINDOW,
+            })
+    }
+}

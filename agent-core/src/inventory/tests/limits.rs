@@ -1,0 +1,90 @@
+//! Many devices: what a message holds, and what an event costs.
+
+use super::*;
+use crate::allocator::MESSAGE_LIMIT;
+use std::time::Instant;
+
+/// A PCI function of a host with more buses than one domain has.
+fn numbered(number: u32) -> DeviceId {
+    let [_, domain, bus, device] = number.to_be_bytes();
+    Bdf::new(domain.into(), bus, device >> 3, device & 7).unwrap().into()
+}
+
+/// `count` GPUs, each in a group of its own.
+fn many(count: u32) -> World {
+    let mut world = World::new();
+    for number in 0..count {
+        let id = numbered(number);
+        world.plug(id);
+        let device = world.devices.get_mut(&id).unwrap();
+        device.kind = Kind::Pci { pci_id: "10de:1eb8".parse().unwrap(), class: 0x03_0000, physfn: None };
+        device.group = Some(number);
+        device.cdevs = vec![format!("vfio{number}")];
+        world.nodes.groups.insert(number);
+        world.nodes.cdevs.insert(format!("vfio{number}"));
+    }
+    world
+}
+
+#[test]
+fn a_list_that_the_kubelet_could_not_receive_is_cut_and_what_is_in_use_stays_on_it() {
+    let mut node = Node::idle();
+    node.world = many(130_000);
+    let (used, late) = (numbered(129_999), numbered(129_998));
+    node.world.tell_all(&mut node.inventory);
+    node.kubelet_says(&[("a", GPU, used)]);
+    let table = Arc::clone(&node.resource(GPU).table());
+    let size: usize = table.slots().iter().map(|slot| slot.listed_size()).sum();
+    assert!(size <= MESSAGE_LIMIT && size > MESSAGE_LIMIT - 100, "{size}");
+    assert!(table.slots().is_sorted_by_key(|slot| slot.id()));
+    assert_eq!([node.says(GPU, used), node.says(GPU, late)], ["Healthy Owned", "unlisted"]);
+    let refusal = node.allocate(GPU, &[late]).unwrap_err();
+    assert!(matches!(refusal, Refusal::Unknown { .. }));
+    // A source that was silent at the start names the owner of one that was left out.
+    node.kubelet_says(&[("a", GPU, used), ("b", GPU, late)]);
+    assert_eq!(node.says(GPU, late), "Healthy Owned");
+}
+
+#[test]
+fn it_is_said_once_how_many_devices_fit() {
+    let mut node = Node::idle();
+    node.world = many(130_000);
+    let outcome = node.rescan();
+    let [overflow] = &outcome.overflows[..] else { panic!("{:?}", outcome.overflows) };
+    assert_eq!(overflow.resource.as_str(), GPU);
+    assert_eq!(overflow.listed, node.resource(GPU).table().slots().len());
+    assert_eq!(overflow.listed + overflow.left_out, 130_000);
+    let first = numbered(0);
+    assert!(node.change(&[first], |host| host.devices.get_mut(&first).unwrap().numa = Some(1)).overflows.is_empty());
+}
+
+/// The bounds are tens of times what a release build takes; they catch a wrong order of growth, also without optimization.
+#[test]
+fn a_large_host_is_listed_quickly_and_an_event_costs_the_same_on_it() {
+    let mut text = String::from("permittedHostDevices:\n  pciHostDevices:\n");
+    text += "  - {pciVendorSelector: '10de:1eb8', resourceName: nvidia.com/gpu}\n";
+    for number in 0..63 {
+        text += &format!("  - {{pciVendorSelector: '8086:{number:04x}', resourceName: intel.com/nic{number}}}\n");
+    }
+    let mut node = Node::permitting(&text);
+    node.world = many(16_384);
+    let begun = Instant::now();
+    node.rescan();
+    let scan = begun.elapsed();
+    assert_eq!(node.resource(GPU).table().slots().len(), 16_384);
+    let begun = Instant::now();
+    node.rescan();
+    let rescan = begun.elapsed();
+    let events = |node: &mut Node, device_node: fn(u32) -> DevNode| {
+        let begun = Instant::now();
+        for number in 0..200 {
+            node.node(&device_node(number), false);
+            assert!(!node.inventory.awaits_ownership());
+        }
+        begun.elapsed() / 200
+    };
+    let health = events(&mut node, DevNode::Group);
+    let table = events(&mut node, |number| DevNode::Cdev(format!("vfio{number}")));
+    println!("scan {scan:?}, again {rescan:?}, a node {health:?}, a character device {table:?}");
+    assert!(scan < secs(10) && rescan < secs(10) && health < ms(10) && table < ms(100));
+}
