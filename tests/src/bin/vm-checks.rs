@@ -1,4 +1,4 @@
-//! Runs inside the guest that `cargo xtask vm` boots: `vm-checks PORT [tour | only TEXT]`, where PORT is the serial port
+//! Runs inside the guest that `cargo xtask vm` boots: `vm-checks PORT [tour [colour] | only TEXT]`, where PORT is the serial port
 //! that the task listens to. Without more it makes every check; `only` makes those of the scenarios whose name contains
 //! TEXT; `tour` shows the main job instead.
 
@@ -11,10 +11,11 @@ fn main() -> ExitCode {
     let (port, task) = match arguments.as_slice() {
         [port] => (port, Task::Check { only: String::new() }),
         [port, "only", text] => (port, Task::Check { only: (*text).to_owned() }),
-        [port, "tour"] => (port, Task::Tour),
+        [port, "tour"] => (port, Task::Tour { colour: false }),
+        [port, "tour", "colour"] => (port, Task::Tour { colour: true }),
         _ => {
             eprintln!(
-                "usage: vm-checks PORT [tour | only TEXT]    (started by the guest's init; see `cargo xtask vm`)"
+                "usage: vm-checks PORT [tour [colour] | only TEXT]    (started by the guest's init; see `cargo xtask vm`)"
             );
             return ExitCode::from(2);
         }

@@ -13,7 +13,7 @@
 
 mod figures;
 mod host;
-mod page;
+pub(crate) mod page;
 mod scenes;
 mod stage;
 

@@ -44,7 +44,12 @@ impl Page {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let terminal = io::stdout().is_terminal() && !dumb;
         let colour = terminal && !set("NO_COLOR");
-        Self { out: Box::new(io::stdout()), terminal, colour, scene: 0, heading: "the beginning".to_owned() }
+        Self { terminal, ..Self::over(Box::new(io::stdout()), colour) }
+    }
+
+    /// What leads to a page elsewhere.
+    pub fn over(out: Box<dyn Write>, colour: bool) -> Self {
+        Self { out, terminal: false, colour, scene: 0, heading: "the beginning".to_owned() }
     }
 
     /// The number and the heading of the scene that is being told.

@@ -43,7 +43,10 @@ pub enum Task {
         only: String,
     },
     /// Show the main job.
-    Tour,
+    Tour {
+        /// For people at a terminal.
+        colour: bool,
+    },
 }
 
 /// Does the task and gives the verdict through the serial port `port`.
@@ -64,7 +67,7 @@ pub fn run(port: &Path, task: &Task) -> Result<()> {
     };
     match task {
         Task::Check { only } => guest.play(only)?,
-        Task::Tour => guest.check("the tour comes to its end", tour::take)?,
+        Task::Tour { colour } => guest.check("the tour comes to its end", |guest| tour::take(guest, *colour))?,
     }
     guest.report.verdict(&mut guest.port)
 }

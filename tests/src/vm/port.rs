@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
 /// The port.
@@ -24,9 +24,10 @@ impl Port {
         self.reader.get_mut().write_all(line.as_bytes()).context("the host does not listen")
     }
 
-    /// Has the host print `text` as it is.
-    pub fn show(&mut self, text: &str) -> Result<()> {
-        text.split('\n').try_for_each(|line| self.say(&format!("show {line}")))
+    /// What is written there the host prints as it is, line by line.
+    pub fn shown(&self) -> Result<Shown> {
+        let port = self.reader.get_ref().try_clone().context("the port cannot be shared")?;
+        Ok(Shown { port, line: b"show ".to_vec() })
     }
 
     /// Has QEMU add an `edu` device named `id` to the root port `bus`.
@@ -48,5 +49,28 @@ impl Port {
             "done" => Ok(()),
             other => bail!("the host cannot do {command}: {other}"),
         }
+    }
+}
+
+/// See [`Port::shown`].
+pub struct Shown {
+    port: File,
+    /// The beginning of a line.
+    line: Vec<u8>,
+}
+
+impl Write for Shown {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for &byte in bytes {
+            self.line.push(byte);
+            if byte == b'\n' {
+                self.port.write_all(&std::mem::replace(&mut self.line, b"show ".to_vec()))?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

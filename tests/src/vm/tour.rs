@@ -2,59 +2,78 @@
 
 use super::mdev::Mdev;
 use super::node::{EDU, EVENTUALLY, MTTY, Node};
+use super::opener::{self, group};
 use super::pod::Pod;
 use super::{Guest, modules};
-use anyhow::{Context, Result};
+use crate::demo::page::Page;
+use anyhow::{Context, Result, ensure};
 use std::time::Instant;
 use vfiod_simulator::kubelet::Health::{self, Healthy, Unhealthy};
 
+/// How `vfio-open` ends where the kernel does not let a group be used.
+const NOT_VIABLE: i32 = 3;
 const UUID: &str = "6c3ddb4c-1b4e-4e0c-9f6e-2f3c1c1f0a03";
 
 /// Tells the story, from the devices of the host to a mediated device.
-pub fn take(guest: &mut Guest) -> Result<()> {
+pub fn take(guest: &mut Guest, colour: bool) -> Result<()> {
+    let page = Page::over(Box::new(guest.port.shown()?), colour);
     for device in guest.bench.all() {
         device.bind("vfio-pci")?;
     }
-    let mut tour = Tour { guest, node: Node::start("auto")?, scene: 0 };
+    let mut tour = Tour { guest, node: Node::start("auto")?, page };
+    tour.introduce()?;
     tour.host()?;
     tour.pod()?;
     tour.driver()?;
     tour.sibling()?;
     tour.slot()?;
-    match modules::need_mtty() {
-        Ok(()) => tour.mdev(),
-        Err(reason) => tour.say(&format!("No mediated device is shown: {reason:#}")),
-    }
+    tour.mdev()?;
+    tour.page.blank()
 }
 
 struct Tour<'a> {
     guest: &'a mut Guest,
     node: Node,
-    scene: usize,
+    page: Page,
 }
 
 impl Tour<'_> {
-    fn host(&mut self) -> Result<()> {
+    fn introduce(&mut self) -> Result<()> {
         let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("the kernel has no name")?;
-        self.scene(&format!("Linux {}, an IOMMU, and PCI devices bound to vfio-pci", release.trim()))?;
+        self.page.blank()?;
+        self.page.title(&format!("vfiod on a real kernel: Linux {}", release.trim()))?;
+        self.page.blank()?;
+        self.page.say(
+            "A machine made by QEMU, with an IOMMU and PCI devices that are bound to the kernel's vfio-pci; vfiod on its \
+             real /sys and /dev. Only the kubelet is simulated. The times are of this run: an emulated machine is slow.",
+        )
+    }
+
+    fn host(&mut self) -> Result<()> {
+        self.page.scene("vfiod serves the devices of the host")?;
         let (count, begun) = (self.guest.bench.all().count(), Instant::now());
         self.node.wait_for_healthy(EDU, count, EVENTUALLY)?;
         let took = begun.elapsed().as_millis();
-        self.say(&format!("vfiod has registered {EDU}; the kubelet counts {count} devices after {took} ms."))?;
-        self.quote("$ vfiod devices")?;
+        self.page.say(&format!("After {took} ms the kubelet counts {count} devices of {EDU}:"))?;
+        self.page.blank()?;
+        // The last columns say "ready", and do not fit on 80.
         let table = self.node.devices("table")?;
-        self.quote(&table)
+        let width = table.find("OWNER").unwrap_or(table.len());
+        self.page.command(&format!("vfiod devices | cut -c -{width}"))?;
+        let cut = table.lines().map(|line| line.get(..width).unwrap_or(line).trim_end());
+        self.page.quote(&cut.collect::<Vec<_>>().join("\n"))
     }
 
     fn pod(&mut self) -> Result<()> {
-        self.scene("A pod asks for one device, and opens what it is given")?;
+        self.page.scene("A pod asks for one device, and opens what it is given")?;
         let pod = self.node.run_pod("virt-launcher", EDU, 1)?;
         self.opened(&pod)
     }
 
     fn driver(&mut self) -> Result<()> {
-        self.scene("A device is taken from its driver, and given back")?;
+        self.page.scene("A device is taken from its driver, and given back")?;
         let [_, device] = self.guest.bench.lone.clone();
+        self.page.say(&format!("{device} is unbound from vfio-pci, then bound again."))?;
         device.unbind()?;
         self.becomes(EDU, device.bdf(), Some(Unhealthy))?;
         device.bind("vfio-pci")?;
@@ -62,18 +81,27 @@ impl Tour<'_> {
     }
 
     fn sibling(&mut self) -> Result<()> {
-        self.scene("A function goes to a driver of the host: its IOMMU group is not viable")?;
+        self.page.scene("One function of a card goes to a driver of the host")?;
         let [device, sibling] = self.guest.bench.pair.clone();
+        self.page.say(&format!(
+            "{device} and {sibling} share an IOMMU group, and the kernel gives a group away only as a whole. {sibling} is \
+             bound to uio_pci_generic, then to vfio-pci again."
+        ))?;
         sibling.bind("uio_pci_generic")?;
         self.becomes(EDU, device.bdf(), Some(Unhealthy))?;
         let why = self.node.explained(device.bdf())?.message;
-        self.quote(&why)?;
+        self.page.blank()?;
+        self.page.quote(&format!("vfiod devices:   {why}"))?;
+        let refused = opener::open(&[group(&device.node()?, &[device.bdf()])])?;
+        ensure!(refused.code == Some(NOT_VIABLE), "the kernel opens a group that is not viable: {refused:?}");
+        self.page.quote(&format!("the kernel says: {}", refused.said.lines().last().unwrap_or_default()))?;
+        self.page.blank()?;
         sibling.bind("vfio-pci")?;
         self.becomes(EDU, device.bdf(), Some(Healthy))
     }
 
     fn slot(&mut self) -> Result<()> {
-        self.scene("A device is unplugged, and plugged in again")?;
+        self.page.scene("A device is unplugged, and plugged in again")?;
         let device = self.guest.bench.in_port.clone();
         self.guest.port.unplug("early")?;
         device.wait_until_gone()?;
@@ -85,21 +113,31 @@ impl Tour<'_> {
     }
 
     fn mdev(&mut self) -> Result<()> {
-        self.scene("A mediated device is created, given to a pod and opened")?;
+        self.page.scene("A mediated device is created, given to a pod and opened")?;
+        if let Err(reason) = modules::need_mtty() {
+            return self.page.say(&format!("Left out: {reason:#}"));
+        }
         Mdev::create(UUID)?;
         self.becomes(MTTY, UUID, Some(Healthy))?;
+        self.page.blank()?;
         let pod = self.node.run_pod("virt-launcher-mdev", MTTY, 1)?;
         self.opened(&pod)
     }
 
     /// Shows what a pod is given, and opens it by these paths.
     fn opened(&mut self, pod: &Pod) -> Result<()> {
-        self.say("What its container gets:")?;
-        self.quote(&pod.environment()?.join("\n"))?;
+        self.page.say("Its container gets:")?;
+        self.page.blank()?;
+        self.page.quote(&pod.environment()?.join("\n"))?;
+        self.page.blank()?;
         let opened = pod.open()?;
         opened.expect(&[])?;
-        self.say("What the kernel answers a program that opens just these paths:")?;
-        self.quote(&opened.said)
+        self.page.say(
+            "A program opens exactly these paths through the VFIO ioctls, as a virtual machine monitor does: container, \
+             group, device, regions, a mapping for DMA. The kernel answers:",
+        )?;
+        self.page.blank()?;
+        self.page.quote(&opened.said)
     }
 
     /// Waits for the health of a device and tells how long the kubelet took to know it.
@@ -108,19 +146,6 @@ impl Tour<'_> {
         self.node.wait_for_health(resource, id, health, EVENTUALLY)?;
         let took = begun.elapsed().as_millis();
         let now = health.map_or("no longer listed".to_owned(), |health| format!("{health:?}"));
-        self.say(&format!("{id} is {now}; the kubelet knew after {took} ms."))
-    }
-
-    fn scene(&mut self, heading: &str) -> Result<()> {
-        self.scene += 1;
-        self.guest.port.show(&format!("\n{}  {heading}\n", self.scene))
-    }
-
-    fn say(&mut self, text: &str) -> Result<()> {
-        self.guest.port.show(&format!("   {text}"))
-    }
-
-    fn quote(&mut self, text: &str) -> Result<()> {
-        text.trim_end().lines().try_for_each(|line| self.guest.port.show(&format!("     {line}")))
+        self.page.say(&format!("{id} is {now}: the kubelet knew {took} ms after the kernel was done."))
     }
 }

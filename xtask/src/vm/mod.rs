@@ -10,6 +10,7 @@
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -73,6 +74,7 @@ impl Args {
     /// The arguments of the guest's program `vm-checks`, behind its port.
     fn task(&self) -> String {
         match &self.only {
+            _ if self.tour && in_colour() => "tour colour".to_owned(),
             _ if self.tour => "tour".to_owned(),
             Some(only) => format!("only {only}"),
             None => String::new(),
@@ -111,18 +113,26 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     }
 }
 
-/// Shows the main job in a guest: `cargo xtask demo --vm`. Ends as [`main`] does.
+/// Whether stdout is a terminal whose user has not asked for no colour (<https://no-color.org>).
+fn in_colour() -> bool {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    std::io::stdout().is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Shows the main job in a guest: `cargo xtask demo --vm`, with further options of `cargo xtask vm`. Ends as [`main`]
+/// does.
 ///
 /// # Errors
 ///
 /// As [`run`].
-pub fn tour() -> Result<ExitCode> {
+pub fn tour(options: &[String]) -> Result<ExitCode> {
     #[derive(clap::Parser)]
     struct Plain {
         #[command(flatten)]
         args: Args,
     }
-    main(&Plain::parse_from(["vm", "--tour"]).args)
+    let begin = ["cargo xtask vm", "--tour"].map(str::to_owned);
+    main(&Plain::parse_from(begin.iter().chain(options)).args)
 }
 
 /// Boots the guest and runs the checks in it, printing a line for each.
