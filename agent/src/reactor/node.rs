@@ -101,6 +101,8 @@ struct Node {
     retries: Retries,
     /// Whether a node came or went while the host was being read: that read may be older.
     nodes_moved: bool,
+    /// Whether the sources of ownership are read often; changes only with a verdict.
+    awaits_ownership: bool,
     rescan: Duration,
     next_rescan: Moment,
     wake: Option<Moment>,
@@ -132,6 +134,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
         unavailable: HashSet::new(),
         retries: Retries::default(),
         nodes_moved: false,
+        awaits_ownership: false,
         rescan: options.rescan,
         next_rescan: clock.now() + options.rescan,
         wake: None,
@@ -152,7 +155,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
     node.summary();
 
     loop {
-        ears.ownership.plan(node.inventory.awaits_ownership());
+        ears.ownership.plan(node.awaits_ownership);
         let timer = [node.wake, node.fences.deadline(), node.retries.next()]
             .into_iter()
             .flatten()
@@ -195,6 +198,9 @@ impl Node {
             let _ = ears.channels.opened.send(Arc::clone(resource));
         }
         announce(&outcome);
+        if !outcome.transitions.is_empty() {
+            self.awaits_ownership = self.inventory.awaits_ownership();
+        }
         self.wake = outcome.wake;
     }
 
