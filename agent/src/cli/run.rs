@@ -15,6 +15,7 @@ use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{Notify, mpsc, oneshot, watch},
+    time::timeout,
 };
 use tracing::{error, info, warn};
 use vfiod_core::{allocator::Register, permit::ServeMode};
@@ -47,6 +48,10 @@ pub struct RunArgs {
     #[arg(long, env = "VFIOD_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     log_level: String,
 }
+
+/// How long the reactor may take to end: a read that hangs in the kernel cannot be called back, and must not hold up the
+/// next agent.
+const GRACE: Duration = Duration::from_secs(2);
 
 fn rescan(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text)
@@ -88,7 +93,7 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
 
     let (started, start) = oneshot::channel();
     let (ended, mut end) = oneshot::channel();
-    let reactor = thread::Builder::new()
+    thread::Builder::new()
         .name("vfiod-reactor".to_owned())
         .spawn(move || {
             let _ = ended.send(react(args, channels, started));
@@ -116,8 +121,8 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
         error!("the endpoints did not end cleanly: {error}");
     }
     let _ = commands.send(Command::Stop);
-    if reactor.join().is_err() {
-        error!("the reactor thread panicked");
+    if !end.is_terminated() && timeout(GRACE, &mut end).await.is_err() {
+        warn!("a read of the host still hangs in the kernel; not waiting for it");
     }
     info!("vfiod has stopped");
     failure.map_or(Ok(()), Err)
