@@ -116,11 +116,12 @@ impl World {
     }
 
     fn tell_all(&self, inventory: &mut Inventory) {
-        let groups = self.groups().into_values().collect();
-        let complete = Completeness { pci: true, mdev: true, ..Completeness::default() };
-        inventory.scanned(self.devices.values().cloned().collect(), groups, Some(self.nodes.clone()), &complete);
+        let (devices, groups) = (self.devices.values().cloned().collect(), self.groups().into_values().collect());
+        inventory.scanned(devices, groups, Some(self.nodes.clone()), &COMPLETE);
     }
 }
+
+const COMPLETE: Completeness = Completeness { pci: true, mdev: true, unreadable: BTreeSet::new() };
 
 fn vfio() -> Binding {
     Binding::Vfio("vfio-pci".into())
