@@ -1,12 +1,7 @@
 //! The bell: tells a `ListAndWatch` stream that its list may have changed.
 
-use std::{
-    fmt,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use super::sync::{AtomicU64, Ordering};
+use std::{fmt, sync::OnceLock};
 
 /// A version that only grows, and a call that wakes whoever waits for the next one.
 #[derive(Default)]

@@ -1,12 +1,11 @@
 //! Granting devices: what `Allocate` decides.
 
-use super::{Resource, Slot};
-use crate::{device::DeviceId, health::Verdict, ownership::Moment, permit::ResourceName};
-use crossbeam::queue::SegQueue;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use super::{
+    Resource, Slot,
+    sync::{AtomicU64, Ordering, SegQueue},
 };
+use crate::{device::DeviceId, health::Verdict, ownership::Moment, permit::ResourceName};
+use std::sync::Arc;
 
 /// Where grants are noted for the reactor, in their order.
 #[derive(Debug, Default)]

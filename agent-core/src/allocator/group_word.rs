@@ -1,11 +1,9 @@
 //! The claim on an IOMMU group: one atomic word.
 
+use super::sync::{AtomicU64, Ordering};
 use crate::ownership::Moment;
 use crossbeam::utils::CachePadded;
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 /// The claim word of one IOMMU group.
 ///

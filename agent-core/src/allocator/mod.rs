@@ -7,6 +7,12 @@
 //! ```
 //!
 //! One thread, the reactor, writes tables and verdicts; any thread reads them and claims. Nobody ever waits.
+//!
+//! Every interleaving of these is run by a model checker (`tests/loom.rs`):
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p vfiod-core --lib loom
+//! ```
 
 mod bell;
 mod grant;
@@ -14,6 +20,7 @@ mod group_word;
 mod preferred;
 mod resource;
 mod slot;
+mod sync;
 mod table;
 
 pub use bell::Bell;
@@ -28,3 +35,6 @@ pub use table::Table;
 /// The most bytes of a `ListAndWatch` message. A kubelet receives 4 MiB (grpc-go's default) and drops the whole
 /// resource past it (kubernetes#109304); a little room is kept for framing.
 pub const MESSAGE_LIMIT: usize = 4 * 1024 * 1024 - 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,12 @@
 //! One resource: its name, its devices, its variables and its bell.
 
-use super::{Bell, Table};
+use super::{
+    Bell, Table,
+    sync::{ArcSwap, AtomicBool, Guard, Ordering},
+};
 use crate::permit::{self, ResourceName, Settings};
 use crate::variables::{Carried, variables};
-use arc_swap::{ArcSwap, Guard};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 /// A resource that this node serves.
 #[derive(Debug)]

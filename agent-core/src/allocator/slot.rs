@@ -1,15 +1,14 @@
 //! One device as it is listed under one resource.
 
-use super::GroupWord;
+use super::{
+    GroupWord,
+    sync::{ArcSwap, AtomicBool, Ordering},
+};
 use crate::{
     device::{DeviceId, GroupId},
     health::{Health, Verdict},
 };
-use arc_swap::ArcSwap;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 /// A listed device. What it is never changes (another group or NUMA node makes another slot); how it is does.
 #[derive(Debug)]

@@ -6,6 +6,8 @@ mod groups;
 mod life;
 mod limits;
 mod listing;
+#[cfg(loom)]
+mod loom;
 
 use super::*;
 use crate::{
