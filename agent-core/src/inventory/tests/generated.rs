@@ -144,7 +144,7 @@ fn play(node: &mut Node, event: Event, driven: &mut usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn what_is_said_at_last_depends_on_what_holds_at_last(events in prop::collection::vec(event(), 1..40)) {

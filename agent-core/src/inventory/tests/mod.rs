@@ -266,20 +266,23 @@ impl Node {
     }
 
     fn kubelet_says_after(&mut self, up: Duration, all: &[(&str, &str, DeviceId)]) {
-        let allocation = |by_uid: bool| {
-            move |&(pod, resource, device): &(&str, &str, DeviceId)| {
-                let uid = by_uid.then(|| format!("uid-{pod}").into());
-                let name = Some(("vms".into(), pod.into()));
-                let owner = Owner { pod: Pod { uid, name }, container: "compute".into() };
-                Allocation { resource: resource.into(), device, owner }
-            }
-        };
-        let source = |by_uid| Source::Read(all.iter().map(allocation(by_uid)).collect());
-        let reading =
-            Reading { begun: self.now, checkpoint: source(true), pod_resources: source(false), kubelet_up: Some(up) };
+        let reading = Reading { kubelet_up: Some(up), ..reading(self.now, all) };
         self.inventory.observed(&reading);
         self.settle();
     }
+}
+
+/// What both sources of a kubelet that has been up for an hour say: `pod resource device`.
+fn reading(begun: Moment, all: &[(&str, &str, DeviceId)]) -> Reading {
+    let source = |by_uid: bool| {
+        let allocation = |&(pod, resource, device): &(&str, &str, DeviceId)| {
+            let uid = by_uid.then(|| format!("uid-{pod}").into());
+            let pod = Pod { uid, name: Some(("vms".into(), pod.into())) };
+            Allocation { resource: resource.into(), device, owner: Owner { pod, container: "compute".into() } }
+        };
+        Source::Read(all.iter().map(allocation).collect())
+    };
+    Reading { begun, checkpoint: source(true), pod_resources: source(false), kubelet_up: Some(secs(3600)) }
 }
 
 fn set<T: Ord>(all: &mut BTreeSet<T>, item: T, present: bool) {

@@ -1,4 +1,4 @@
-//! CONTRACTS on ownership, sentence by sentence: the life of a claim.
+//! `docs/HEALTH.md` on ownership, sentence by sentence: the life of a claim.
 
 use super::*;
 
