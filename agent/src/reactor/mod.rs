@@ -12,6 +12,7 @@ mod announce;
 mod fences;
 mod host_reader;
 mod kubelet_watch;
+mod lists;
 mod node;
 mod ownership_reader;
 mod retries;

@@ -5,6 +5,7 @@ use super::{
     fences::Fences,
     host_reader::{HostRead, HostReader, Targets},
     kubelet_watch::KubeletWatch,
+    lists::{Lists, Seen, sooner},
     ownership_reader::OwnershipReader,
     retries::Retries,
 };
@@ -99,6 +100,7 @@ struct Node {
     faults: HashSet<Fault>,
     unavailable: HashSet<String>,
     retries: Retries,
+    lists: Lists,
     /// Whether a node came or went while the host was being read: that read may be older.
     nodes_moved: bool,
     /// Whether the sources of ownership are read often; changes only with a verdict.
@@ -133,6 +135,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
         faults: HashSet::new(),
         unavailable: HashSet::new(),
         retries: Retries::default(),
+        lists: Lists::default(),
         nodes_moved: false,
         awaits_ownership: false,
         rescan: options.rescan,
@@ -193,13 +196,13 @@ impl Node {
     fn settle(&mut self, ears: &mut Ears) {
         self.take_grants(ears);
         let outcome = self.inventory.settle(ears.channels.desk.clock.now());
-        for resource in &outcome.opened {
-            // Nobody listens any more when the agent stops.
-            let _ = ears.channels.opened.send(Arc::clone(resource));
-        }
         announce(&outcome);
         if !outcome.transitions.is_empty() {
             self.awaits_ownership = self.inventory.awaits_ownership();
+        }
+        for resource in self.lists.open(outcome.opened, self.inventory.permit()) {
+            // Nobody listens any more when the agent stops.
+            let _ = ears.channels.opened.send(resource);
         }
         self.wake = outcome.wake;
     }
@@ -305,6 +308,8 @@ impl Node {
                 let failed = faults.iter().filter(|fault| fault.leaves_out()).filter_map(|fault| fault.device);
                 self.retries.note(failed, devices.iter().map(|device| device.id), now);
                 let unreadable = faults.iter().filter_map(|fault| fault.device).collect();
+                let seen = Seen { pci: complete.pci, mdev: complete.mdev, nodes: nodes.is_some() };
+                self.next_rescan = sooner(self.next_rescan, now, self.lists.scanned(seen));
                 let complete = Completeness { pci: complete.pci, mdev: complete.mdev, unreadable };
                 self.inventory.scanned(devices, groups, nodes.filter(|_| !stale), &complete);
                 self.say_faults(faults);
