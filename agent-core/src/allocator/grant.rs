@@ -42,7 +42,7 @@ pub enum Refusal {
     Unknown {
         /// The resource.
         resource: ResourceName,
-        /// The id as it was asked for.
+        /// The id as it was asked for, or its beginning.
         id: String,
     },
     /// The device cannot be used, and waiting does not help.
@@ -59,6 +59,17 @@ pub enum Refusal {
 
 fn remedy(verdict: &Verdict) -> String {
     verdict.reason.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default()
+}
+
+/// An unknown id is told up to this length, in characters; the longest id is a UUID. The text becomes a header of HTTP/2.
+const TOLD: usize = 80;
+
+impl Refusal {
+    /// The resource has no device with this id, whatever it is.
+    #[must_use]
+    pub fn unknown(resource: &ResourceName, id: &str) -> Self {
+        Self::Unknown { resource: resource.clone(), id: id.chars().take(TOLD).collect() }
+    }
 }
 
 impl Register {
@@ -87,7 +98,7 @@ impl Register {
                 let id = id.as_ref();
                 let slot = id.parse().ok().and_then(|id: DeviceId| table.get(id)).filter(|slot| slot.text() == id);
                 let Some(slot) = slot else {
-                    return Err(Refusal::Unknown { resource: resource.name().clone(), id: id.to_owned() });
+                    return Err(Refusal::unknown(resource.name(), id));
                 };
                 if let Some(verdict) = slot.refusal() {
                     return Err(Refusal::Unusable { resource: resource.name().clone(), device: slot.id(), verdict });

@@ -1,10 +1,17 @@
 //! `PreStartContainer`: the fence. Waiting belongs here: the kubelet holds up only this container, and tries again.
 
-use super::desk::{Desk, FenceAnswer, FenceQuery};
+use super::{
+    allocate,
+    desk::{Desk, FenceAnswer, FenceQuery},
+};
 use std::time::Duration;
 use tokio::{sync::oneshot, time::timeout};
 use tonic::Status;
-use vfiod_core::{allocator::Resource, device::DeviceId, ownership::Conflict};
+use vfiod_core::{
+    allocator::{Refusal, Resource},
+    device::DeviceId,
+    ownership::Conflict,
+};
 
 /// The kubelet gives up after 30 s (`pkg/kubelet/cm/devicemanager/endpoint.go`, `preStartContainer`); vfiod answers before.
 const PATIENCE: Duration = Duration::from_secs(28);
@@ -15,9 +22,7 @@ pub(super) async fn pre_start(desk: &Desk, resource: &Resource, ids: &[String]) 
     for id in ids {
         let listed = |&device: &DeviceId| resource.table().get(device).is_some_and(|slot| slot.text() == id);
         let known = id.parse().ok().filter(listed);
-        devices.push(
-            known.ok_or_else(|| Status::not_found(format!("{} has no device {id:?} on this node", resource.name())))?,
-        );
+        devices.push(known.ok_or_else(|| allocate::refused(&Refusal::unknown(resource.name(), id)))?);
     }
     let (answer, answered) = oneshot::channel();
     let query = FenceQuery { resource: resource.name().clone(), devices, answer };
