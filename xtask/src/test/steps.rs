@@ -9,6 +9,9 @@ use std::{
     process::{Command, Stdio},
 };
 
+/// The package of the end-to-end tests.
+const END_TO_END: &str = "vfiod-tests";
+
 /// One step.
 pub(super) struct Step {
     pub(super) name: &'static str,
@@ -45,7 +48,16 @@ fn tests() -> Result<Tally> {
     if !built.success() {
         bail!("vfiod does not build");
     }
-    counted(workspace::cargo().args(["test", "--workspace", "--no-fail-fast", "--quiet"]))
+    let options = ["--no-fail-fast", "--quiet"];
+    let mut tally = counted(workspace::cargo().args(["test", "--workspace", "--exclude", END_TO_END]).args(options))?;
+    let mut end_to_end = workspace::cargo();
+    end_to_end.args(["test", "--package", END_TO_END]).args(options);
+    // They mostly wait: as many at once as there are processors would take minutes.
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        end_to_end.env("RUST_TEST_THREADS", "8");
+    }
+    tally += counted(&mut end_to_end)?;
+    Ok(tally)
 }
 
 fn loom() -> Result<Tally> {
