@@ -10,8 +10,11 @@
 
 mod configuration;
 mod discovery;
+mod faults;
 mod groups;
 mod health;
+mod io_modes;
 mod kubelet_life;
 mod ownership;
+mod protocol;
 mod scene;

@@ -50,6 +50,7 @@ async fn the_first_message_of_a_killed_and_restarted_agent_is_already_true() {
         for with_kubelet in [true, false, true] {
             agent.signal(Signal::KILL).unwrap();
             agent.wait().unwrap();
+            let seen = kubelet.watch(GPU).len();
             if !with_kubelet {
                 kubelet.kill();
             }
@@ -58,7 +59,6 @@ async fn the_first_message_of_a_killed_and_restarted_agent_is_already_true() {
                 agent.wait_for_log("found").unwrap();
                 kubelet.start_again().await.unwrap();
             }
-            let seen = kubelet.watch(GPU).len();
             kubelet
                 .wait_for("its first message", PATIENCE, |state| {
                     state.is_connected(GPU) && state.listings(GPU).len() > seen
