@@ -23,7 +23,7 @@ pub struct Answered {
     pub devices: Vec<DeviceId>,
     /// When.
     pub at: Moment,
-    /// Its place in the order of all grants of this agent, from 1.
+    /// Its place in the order of answers.
     pub order: u64,
 }
 
@@ -32,6 +32,9 @@ pub struct Answered {
 pub struct Grant {
     /// One slot a device.
     pub slots: Vec<Arc<Slot>>,
+    /// Its place in the order of answers. The kubelet keeps what is answered, so that an agent that starts later can
+    /// learn it.
+    pub order: u64,
 }
 
 /// Why nothing of a request is granted.
@@ -73,6 +76,11 @@ impl Refusal {
 }
 
 impl Register {
+    /// Gives all further grants a later place in the order than `order`, which an agent before this one may have given.
+    pub fn follow(&self, order: u64) {
+        self.order.fetch_max(order, Ordering::Relaxed);
+    }
+
     /// Takes the next noted grant, oldest first.
     pub fn take(&self) -> Option<Answered> {
         self.answered.pop()
@@ -91,7 +99,7 @@ impl Register {
         now: Moment,
     ) -> Result<Vec<Grant>, Refusal> {
         let table = resource.table();
-        let mut grants = Vec::with_capacity(requests.len());
+        let mut granted: Vec<Vec<Arc<Slot>>> = Vec::with_capacity(requests.len());
         for request in requests {
             let mut slots: Vec<Arc<Slot>> = Vec::with_capacity(request.as_ref().len());
             for id in request.as_ref() {
@@ -108,8 +116,10 @@ impl Register {
                     slots.push(Arc::clone(slot));
                 }
             }
-            grants.push(Grant { slots });
+            granted.push(slots);
         }
+        let place = |slots| Grant { slots, order: self.order.fetch_add(1, Ordering::Relaxed) + 1 };
+        let grants: Vec<Grant> = granted.into_iter().map(place).collect();
         for grant in &grants {
             for slot in &grant.slots {
                 slot.group_word().claim(now);
@@ -118,7 +128,7 @@ impl Register {
                 resource: resource.name().clone(),
                 devices: grant.slots.iter().map(|slot| slot.id()).collect(),
                 at: now,
-                order: self.order.fetch_add(1, Ordering::Relaxed) + 1,
+                order: grant.order,
             });
         }
         Ok(grants)

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use std::sync::LazyLock;
 
 static PENDING: LazyLock<Claim> = LazyLock::new(|| Claim::pending(Moment::ZERO, 1));
-static OWNED: LazyLock<Claim> = LazyLock::new(|| Claim::owned(Moment::ZERO, 1, owner("vm-a")));
-static FOREIGN: LazyLock<Claim> = LazyLock::new(|| Claim::owned(Moment::ZERO, 2, owner("vm-b")));
+static OWNED: LazyLock<Claim> = LazyLock::new(|| Claim::found(Moment::ZERO, 1, owner("vm-a")));
+static FOREIGN: LazyLock<Claim> = LazyLock::new(|| Claim::found(Moment::ZERO, 2, owner("vm-b")));
 static OBSTACLE: LazyLock<Obstacle> =
     LazyLock::new(|| Obstacle { member: "0000:01:00.1".into(), driver: "snd_hda_intel".into() });
 static HOLDER: LazyLock<Holder> =

@@ -114,7 +114,9 @@ impl<'a> Scene<'a> {
     /// Of all claims against it the one that counts most: what is proved before what withholds at once, and of several
     /// the eldest.
     fn gravest_sibling(&self) -> Option<Sibling<'a>> {
-        let weight = |sibling: &Sibling<'_>| (sibling.is_proved(), sibling.withholds(), Reverse(sibling.claim.order));
+        let weight = |sibling: &Sibling<'_>| {
+            (sibling.is_proved(), sibling.withholds(), Reverse((sibling.claim.answered, sibling.claim.order)))
+        };
         self.siblings().max_by_key(weight)
     }
 
@@ -133,7 +135,7 @@ impl<'a> Scene<'a> {
                 resource,
                 companion: device != id && resource != own,
                 claim,
-                settled: claim.order == 0 || now >= claim.since + COMPANION_WINDOW,
+                settled: !claim.answered || now >= claim.since + COMPANION_WINDOW,
             })
     }
 }

@@ -72,9 +72,10 @@ enum Precedence {
 fn precedence(mine: &Claim, theirs: &Claim) -> Precedence {
     let (my_pod, their_pod) = (mine.owner().map(|owner| &owner.pod), theirs.owner().map(|owner| &owner.pod));
     let same = my_pod.zip(their_pod).and_then(|(my_pod, their_pod)| my_pod.same_as(their_pod));
-    // Claims from before the agent have no order. Their pods have one, and not their devices: each of two pods that
-    // share two groups would wait for the other otherwise.
-    let order = mine.order.cmp(&theirs.order).then_with(|| my_pod.cmp(&their_pod));
+    // What was there before the agent is older than all that it answered; where the order of that was lost, the pods have
+    // one, and not their devices: each of two pods that share two groups would wait for the other otherwise.
+    let age = |claim: &Claim| (claim.answered, claim.order);
+    let order = age(mine).cmp(&age(theirs)).then_with(|| my_pod.cmp(&their_pod));
     match (same, order) {
         (Some(true), _) => Precedence::SamePod,
         (_, Ordering::Less) => Precedence::Mine,

@@ -21,9 +21,10 @@ pub const ABSENCE_PROOF: Duration = Duration::from_secs(60);
 pub struct Claim {
     /// When it was answered to the kubelet; for a claim that this agent never answered, when it was first seen.
     pub since: Moment,
-    /// Its place in the order of all claims: the younger of two has the larger number. 0: never answered by this agent,
-    /// so older than the agent, or another plugin's.
+    /// Its place in the order of answers: the younger of two has the larger number. 0 where nobody knows it.
     pub order: u64,
+    /// Whether this agent answered it. If not, it is older than the agent, or another plugin's.
+    pub answered: bool,
     owner: Option<Owner>,
     /// Whether PodResources, which is the kubelet's memory, has named the owner since the answer.
     confirmed: bool,
@@ -33,13 +34,13 @@ impl Claim {
     /// A claim just answered to the kubelet.
     #[must_use]
     pub const fn pending(since: Moment, order: u64) -> Self {
-        Self { since, order, owner: None, confirmed: false }
+        Self { since, order, answered: true, owner: None, confirmed: false }
     }
 
-    /// A claim whose owner a source has named.
+    /// A claim that this agent never answered, and whose owner a source has named.
     #[must_use]
-    pub const fn owned(since: Moment, order: u64, owner: Owner) -> Self {
-        Self { since, order, owner: Some(owner), confirmed: false }
+    pub const fn found(since: Moment, order: u64, owner: Owner) -> Self {
+        Self { since, order, answered: false, owner: Some(owner), confirmed: false }
     }
 
     /// The owner, once a source has named it.
@@ -51,7 +52,7 @@ impl Claim {
     /// Whether a look that began at `begun` and lacks the claim may not know of it yet.
     pub(super) fn is_news(&self, begun: Moment) -> bool {
         // Only what this agent answered has an answer to count from.
-        self.order > 0 && begun < self.since + PENDING_GRACE
+        self.answered && begun < self.since + PENDING_GRACE
     }
 
     /// Whether PodResources has named its owner since the answer.
@@ -75,7 +76,7 @@ impl Ledger {
         let claims = self.claims.entry(device).or_default();
         match claims.iter_mut().find(|(name, _)| name == resource) {
             // Two answers at the same moment may be noted in either order.
-            Some((_, old)) if old.order > order => return,
+            Some((_, old)) if old.answered && old.order > order => return,
             Some((_, old)) => {
                 self.pending -= usize::from(old.owner.is_none());
                 *old = claim;
@@ -97,6 +98,9 @@ impl Ledger {
                 }
                 if let Some(owner) = listed.owner(resource, device, claim.owner()) {
                     claim.confirmed |= listed.in_memory(resource, device);
+                    if !claim.answered {
+                        claim.order = claim.order.max(listed.order(resource, device));
+                    }
                     if claim.owner.as_ref() != Some(&owner) {
                         claim.owner = Some(owner);
                         changed.insert(device);
@@ -112,11 +116,10 @@ impl Ledger {
         }
         self.claims.retain(|_, claims| !claims.is_empty());
         for (resource, device) in listed.named() {
-            // Never answered by this agent: there before it, or another plugin's.
             if self.claim(resource, device).is_none()
                 && let Some(owner) = listed.owner(resource, device, None)
             {
-                let claim = Claim::owned(reading.begun, 0, owner);
+                let claim = Claim::found(reading.begun, listed.order(resource, device), owner);
                 self.claims.entry(device).or_default().push((Arc::clone(resource), claim));
                 changed.insert(device);
             }
@@ -142,6 +145,12 @@ impl Ledger {
             .iter()
             .filter(move |(_, claims)| claims.iter().any(|(name, _)| name.as_ref() == resource))
             .map(|(&device, _)| device)
+    }
+
+    /// The largest place in the order of answers that any claim has: those of agents before this one included.
+    #[must_use]
+    pub fn youngest(&self) -> u64 {
+        self.claims.values().flatten().map(|(_, claim)| claim.order).max().unwrap_or_default()
     }
 
     /// Whether a claim waits for a source to name its pod.

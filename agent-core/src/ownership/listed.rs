@@ -23,10 +23,14 @@ impl<'a> Index<'a> {
         Some(Self(index))
     }
 
-    /// The owners of a device under one resource; several where an init container handed it on.
+    /// What is named of a device under one resource: several entries where an init container handed it on.
+    fn entries(&self, resource: &str, device: DeviceId) -> impl Iterator<Item = &'a Allocation> {
+        let named = self.0.get(&device).into_iter().flatten().copied();
+        named.filter(move |allocation| &*allocation.resource == resource)
+    }
+
     fn owners(&self, resource: &str, device: DeviceId) -> impl Iterator<Item = &'a Owner> {
-        let named = self.0.get(&device).into_iter().flatten();
-        named.filter(move |allocation| &*allocation.resource == resource).map(|allocation| &allocation.owner)
+        self.entries(resource, device).map(|allocation| &allocation.owner)
     }
 }
 
@@ -79,6 +83,12 @@ impl<'a> Listed<'a> {
             None => unrecorded || unlisted,
             Some(_) => self.kubelet_settled() && (unrecorded || unlisted),
         }
+    }
+
+    /// The place in the order of answers that the checkpoint keeps; 0 where it keeps none.
+    pub(super) fn order(&self, resource: &str, device: DeviceId) -> u64 {
+        let recorded = self.checkpoint.iter().flat_map(|index| index.entries(resource, device));
+        recorded.map(|allocation| allocation.order).max().unwrap_or_default()
     }
 
     /// Whether PodResources names an owner.

@@ -7,10 +7,12 @@
 mod fence;
 mod ledger;
 mod listed;
+mod note;
 mod reading;
 
 pub use fence::{Conflict, Fence, fence};
 pub use ledger::{ABSENCE_PROOF, Claim, Ledger, PENDING_GRACE};
+pub use note::{note, noted};
 pub use reading::{Allocation, Owner, Pod, Reading, Source};
 
 /// A moment on the agent's monotonic clock, counted from its start.

@@ -33,6 +33,8 @@ pub struct Allocation {
     pub device: DeviceId,
     /// Who has it.
     pub owner: Owner,
+    /// Its place in the order of answers, as the answer says that the kubelet keeps; 0 where the source keeps none.
+    pub order: u64,
 }
 
 /// What a source said, or why it said nothing.

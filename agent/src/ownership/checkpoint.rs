@@ -5,12 +5,16 @@
 //! (`pkg/util/hash/hash.go`, `DeepHashObject`), which nothing but the kubelet can compute; it is not checked.
 
 use crate::io::FileIo;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use prost::Message;
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
 };
+use vfiod_core::ownership::noted;
+use vfiod_proto::deviceplugin::ContainerAllocateResponse;
 
 /// Enough for tens of thousands of devices, whose responses to `Allocate` are in the file too.
 const LIMIT: usize = 64 * 1024 * 1024;
@@ -26,6 +30,8 @@ pub struct Entry {
     pub resource: String,
     /// Device ids, as their plugin listed them.
     pub ids: Vec<String>,
+    /// The place in the order of answers that the plugin's answer notes; 0 where it notes none.
+    pub order: u64,
 }
 
 /// What the checkpoint says.
@@ -81,6 +87,9 @@ struct PodDevicesEntry {
     resource_name: String,
     #[serde(rename = "DeviceIDs")]
     device_ids: Option<DeviceIds>,
+    /// The plugin's `ContainerAllocateResponse`, in base64.
+    #[serde(default)]
+    alloc_resp: serde_json::Value,
 }
 
 /// Go writes an empty list or map that was never made as `null`.
@@ -126,8 +135,15 @@ impl PodDevicesEntry {
             Some(DeviceIds::List(ids)) => ids,
             None => Vec::new(),
         };
-        Entry { pod_uid: self.pod_uid, container: self.container_name, resource: self.resource_name, ids }
+        let order = self.alloc_resp.as_str().and_then(order).unwrap_or_default();
+        Entry { pod_uid: self.pod_uid, container: self.container_name, resource: self.resource_name, ids, order }
     }
+}
+
+/// The order that an answer notes; none where it cannot be read: then it is as good as not noted.
+fn order(answer: &str) -> Option<u64> {
+    let answer = ContainerAllocateResponse::decode(&*STANDARD.decode(answer).ok()?).ok()?;
+    Some(noted(answer.annotations.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
 }
 
 #[cfg(test)]
@@ -151,6 +167,25 @@ mod tests {
         assert_eq!((checkpoint.entries[1].resource.as_str(), checkpoint.entries[1].ids.len()), ("intel.com/qat", 0));
         assert_eq!(checkpoint.registered["nvidia.com/TU104GL_Tesla_T4"], ["0000:3b:00.0"]);
         assert!(checkpoint.registered["intel.com/qat"].is_empty());
+    }
+
+    #[test]
+    fn the_order_that_an_answer_notes_is_read_from_it() {
+        let order = |answer: &str| {
+            let entry = format!(
+                r#"{{"PodUID":"a","ContainerName":"c","ResourceName":"r/x","DeviceIDs":null,"AllocResp":{answer}}}"#
+            );
+            let text = format!(r#"{{"Data":{{"PodDeviceEntries":[{entry}],"RegisteredDevices":{{}}}},"Checksum":0}}"#);
+            parse(text.as_bytes()).unwrap().entries[0].order
+        };
+        let answer = ContainerAllocateResponse {
+            annotations: [vfiod_core::ownership::note("r/x", 17)].into(),
+            ..ContainerAllocateResponse::default()
+        };
+        assert_eq!(order(&format!("{:?}", STANDARD.encode(answer.encode_to_vec()))), 17);
+        for unreadable in ["null", "\"\"", "\"%\"", "\"AAAA\"", "7", "{}"] {
+            assert_eq!(order(unreadable), 0, "{unreadable}");
+        }
     }
 
     #[test]

@@ -103,7 +103,7 @@ fn recorded_allocations(entries: &[checkpoint::Entry], names: &PodNames, words: 
         let name = names.get(&entry.pod_uid).map(|(namespace, name)| (words.share(namespace), words.share(name)));
         let pod = Pod { uid: Some(words.share(&entry.pod_uid)), name };
         let owner = Owner { pod, container: words.share(&entry.container) };
-        extend(&mut allocations, &words.share(&entry.resource), &entry.ids, &owner);
+        extend(&mut allocations, &words.share(&entry.resource), &entry.ids, &owner, entry.order);
     }
     allocations
 }
@@ -114,17 +114,18 @@ fn listed_allocations(entries: &[pod_resources::Entry], words: &mut Words) -> Ve
     for entry in entries {
         let pod = Pod { uid: None, name: Some((words.share(&entry.namespace), words.share(&entry.pod))) };
         let owner = Owner { pod, container: words.share(&entry.container) };
-        extend(&mut allocations, &words.share(&entry.resource), &entry.ids, &owner);
+        extend(&mut allocations, &words.share(&entry.resource), &entry.ids, &owner, 0);
     }
     allocations
 }
 
 /// Ids that are no BDF and no UUID belong to other plugins, and are never ours.
-fn extend(allocations: &mut Vec<Allocation>, resource: &Arc<str>, ids: &[String], owner: &Owner) {
+fn extend(allocations: &mut Vec<Allocation>, resource: &Arc<str>, ids: &[String], owner: &Owner, order: u64) {
     let devices = ids.iter().filter_map(|id| id.parse::<DeviceId>().ok());
     allocations.extend(devices.map(|device| Allocation {
         resource: Arc::clone(resource),
         device,
         owner: owner.clone(),
+        order,
     }));
 }

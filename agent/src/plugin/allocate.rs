@@ -1,14 +1,19 @@
 //! `Allocate` and `GetPreferredAllocation`: grants as the container's environment and device nodes.
 
-use vfiod_core::allocator::{Grant, PreferenceError, Refusal, Slot, Variables};
+use vfiod_core::{
+    allocator::{Grant, PreferenceError, Refusal, Resource, Slot},
+    ownership::note,
+};
 use vfiod_proto::deviceplugin::{ContainerAllocateResponse, DeviceSpec};
 
 /// The container node, needed with every group.
 const CONTAINER: &str = "/dev/vfio/vfio";
 
 /// What one container gets for its grant.
-pub(super) fn response(grant: &Grant, variables: &Variables) -> ContainerAllocateResponse {
+pub(super) fn response(resource: &Resource, grant: &Grant) -> ContainerAllocateResponse {
+    let variables = resource.variables();
     let mut response = ContainerAllocateResponse::default();
+    response.annotations.extend([note(resource.name().as_str(), grant.order)]);
     for (names, mdev) in [(&variables.pci, false), (&variables.mdev, true)] {
         let of_kind = grant.slots.iter().filter(|slot| slot.id().is_mdev() == mdev);
         let value = of_kind.map(|slot| slot.text()).collect::<Vec<_>>().join(",");

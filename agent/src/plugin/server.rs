@@ -68,8 +68,7 @@ impl DevicePlugin for Service {
             allocate::refused(&refusal)
         })?;
         self.desk.granted.notify_one();
-        let variables = self.resource.variables();
-        let container_responses = grants.iter().map(|grant| allocate::response(grant, &variables)).collect();
+        let container_responses = grants.iter().map(|grant| allocate::response(&self.resource, grant)).collect();
         for request in requests {
             info!(resource = %self.resource.name(), devices = request.join(","), "allocated");
         }

@@ -150,6 +150,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
     node.host_read(read, &mut host, clock.now());
     node.say_unavailable(&reading);
     node.inventory.observed(&reading);
+    channels.desk.register.follow(node.inventory.ledger().youngest());
     node.kubelet.tidy();
     let ownership = OwnershipReader::new(sources, clock);
     let mut ears = Ears { uevents, watcher, follow, host, ownership, channels };
@@ -174,7 +175,9 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
             reading = ears.ownership.done() => {
                 node.say_unavailable(&reading);
                 node.take_grants(&ears);
-                node.inventory.observed(&reading);
+                if node.inventory.observed(&reading) {
+                    ears.channels.desk.register.follow(node.inventory.ledger().youngest());
+                }
                 node.fences.review(&node.inventory, reading.begun, clock.now());
             }
             () = changed(&mut ears.follow) => node.reload().await,

@@ -124,6 +124,26 @@ async fn of_two_pods_that_take_one_function_each_exactly_one_starts() {
 }
 
 #[tokio::test]
+async fn a_restarted_agent_still_knows_who_came_first() {
+    for order in [[GPU, AUDIO], [AUDIO, GPU]] {
+        let (node, folder) = (cards(1), TempDir::new().unwrap());
+        let (kubelet, agent) = started(&node, &folder, &usual_config()).await;
+        let first = kubelet.admit(PodSpec::new("vms", "z").container("compute", [(order[0], 1)])).await.unwrap();
+        let second = kubelet.admit(PodSpec::new("vms", "a").container("compute", [(order[1], 1)])).await.unwrap();
+        kubelet.start_container(first.uid(), "compute").await.unwrap();
+        drop(agent);
+        let _agent = Agent::builder(node.root(), folder.path(), &usual_config()).start().unwrap();
+        kubelet
+            .wait_for("the agent is back", PATIENCE, |state| state.is_connected(GPU) && state.is_connected(AUDIO))
+            .await
+            .unwrap();
+        let (_, message) = refusal(kubelet.start_container(second.uid(), "compute").await);
+        assert!(message.contains("vms/z"), "{message}");
+        kubelet.start_container(first.uid(), "compute").await.expect("its restart is not disturbed by the younger");
+    }
+}
+
+#[tokio::test]
 async fn a_sibling_in_another_resource_is_withheld_once_its_owner_is_proved_and_offered_when_it_is_free() {
     let (node, folder) = (cards(2), TempDir::new().unwrap());
     let (kubelet, agent) = started(&node, &folder, &usual_config()).await;

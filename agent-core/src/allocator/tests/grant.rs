@@ -35,6 +35,16 @@ fn what_is_granted_is_noted_in_its_order_and_claimed() {
 }
 
 #[test]
+fn grants_follow_those_of_the_agent_before() {
+    let (register, resource) = (Register::default(), resource(vec![slot(1)]));
+    register.follow(41);
+    register.follow(7);
+    let grants = register.grant(&resource, &[texts(&[1]), texts(&[1])], NOW).unwrap();
+    assert_eq!(grants.iter().map(|grant| grant.order).collect::<Vec<_>>(), [42, 43]);
+    assert_eq!(register.take().unwrap().order, 42);
+}
+
+#[test]
 fn a_request_with_one_bad_device_grants_nothing_at_all() {
     let slots = [slot(1), slot(2)];
     let (register, resource) = (Register::default(), resource(slots.to_vec()));

@@ -278,7 +278,12 @@ fn reading(begun: Moment, all: &[(&str, &str, DeviceId)]) -> Reading {
         let allocation = |&(pod, resource, device): &(&str, &str, DeviceId)| {
             let uid = by_uid.then(|| format!("uid-{pod}").into());
             let pod = Pod { uid, name: Some(("vms".into(), pod.into())) };
-            Allocation { resource: resource.into(), device, owner: Owner { pod, container: "compute".into() } }
+            Allocation {
+                resource: resource.into(),
+                device,
+                owner: Owner { pod, container: "compute".into() },
+                order: 0,
+            }
         };
         Source::Read(all.iter().map(allocation).collect())
     };

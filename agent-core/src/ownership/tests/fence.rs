@@ -142,7 +142,24 @@ fn a_device_that_another_pod_has_under_another_resource_is_in_the_way_of_itself(
     assert_eq!((node.verdict(GPU, &[0]).as_str(), node.verdict(AUDIO, &[0]).as_str()), ("open", "pod-a"));
 }
 
-/// After a restart of the agent no claim has an order any more.
+#[test]
+fn a_restarted_agent_learns_the_order_from_the_answers_that_the_kubelet_keeps() {
+    for [first, second] in [["pod-a", "pod-b"], ["pod-b", "pod-a"]] {
+        let restarted = |node: &mut Node, begun, orders: [u64; 2]| {
+            let look = look(begun).without_pod_resources();
+            let look = look.recorded(first, "compute", AUDIO, function(1)).ordered(orders[0]);
+            look.recorded(second, "compute", GPU, function(0)).ordered(orders[1]).at(&mut node.ledger);
+            [node.verdict(AUDIO, &[1]), node.verdict(GPU, &[0])]
+        };
+        let mut node = Node::new();
+        assert_eq!(restarted(&mut node, 0, [41, 42]), ["open", first]);
+        assert_eq!(node.ledger.youngest(), 42);
+        // Another agent that runs still answers again.
+        assert_eq!(restarted(&mut node, 1, [43, 42]), [second, "open"]);
+    }
+}
+
+/// A plugin that is not vfiod notes no order.
 #[test]
 fn of_two_pods_from_before_the_agent_exactly_one_starts_however_their_functions_lie() {
     for (a, b) in [([0, 3], [1, 2]), ([0, 2], [1, 3]), ([1, 3], [0, 2])] {

@@ -208,7 +208,7 @@ fn what_was_there_before_the_agent_is_owned_from_the_first_look_on() {
     let mut ledger = Ledger::default();
     assert!(look(0).recorded("uid-a", "compute", GPU, function(0)).kubelet_up(None).at(&mut ledger));
     assert_eq!(gpu(&ledger), "uid-a - compute");
-    assert_eq!(ledger.claim(GPU, function(0)).unwrap().order, 0);
+    assert!(!ledger.claim(GPU, function(0)).unwrap().answered);
     assert!(look(1).at(&mut ledger), "nothing was answered, so there is no answer to wait ten seconds for");
     assert!(ledger.is_empty());
 }
@@ -234,4 +234,12 @@ fn of_two_answers_noted_in_the_wrong_order_the_younger_counts() {
     assert_eq!(ledger.claim(GPU, function(0)).unwrap().order, 2);
     look(15).at(&mut ledger);
     assert!(!ledger.has_pending());
+}
+
+#[test]
+fn an_answer_counts_whatever_order_a_claim_from_before_the_agent_has() {
+    let mut ledger = Ledger::default();
+    look(0).recorded("uid-a", "compute", GPU, function(0)).ordered(57).kubelet_up(5).at(&mut ledger);
+    grant(&mut ledger, GPU, function(0), secs(5), 1);
+    assert_eq!(gpu(&ledger), "pending");
 }

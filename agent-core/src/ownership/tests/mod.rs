@@ -48,6 +48,13 @@ impl Look {
         self
     }
 
+    /// The answer for what was recorded last notes this order.
+    fn ordered(mut self, order: u64) -> Self {
+        let Source::Read(allocations) = &mut self.0.checkpoint else { panic!("the checkpoint cannot be read") };
+        allocations.last_mut().unwrap().order = order;
+        self
+    }
+
     /// PodResources says that the pod of this name has the device.
     fn listed(mut self, pod: &str, container: &str, resource: &str, device: DeviceId) -> Self {
         let Source::Read(allocations) = &mut self.0.pod_resources else { panic!("PodResources cannot be read") };
@@ -77,7 +84,7 @@ impl Look {
 }
 
 fn allocation(pod: Pod, container: &str, resource: &str, device: DeviceId) -> Allocation {
-    Allocation { resource: resource.into(), device, owner: Owner { pod, container: container.into() } }
+    Allocation { resource: resource.into(), device, owner: Owner { pod, container: container.into() }, order: 0 }
 }
 
 fn named(uid: Option<&str>, name: &str) -> Pod {
