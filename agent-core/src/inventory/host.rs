@@ -136,7 +136,10 @@ impl Host {
             self.leave(group, id);
         }
         for name in old.iter().flat_map(|old| &old.cdevs) {
-            self.cdevs.remove(name);
+            // Another device may have taken the name over before this was read.
+            if self.cdevs.get(name) == Some(&id) {
+                self.cdevs.remove(name);
+            }
         }
         if let Some(device) = device {
             if let Some(group) = joined {
