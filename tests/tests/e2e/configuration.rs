@@ -271,6 +271,12 @@ async fn a_bad_entry_at_the_start_costs_only_itself() {
         .await
         .unwrap();
     assert_eq!(kubelet.look(|state| state.resources()), [QAT, GPU]);
+    agent
+        .configure(
+            &(config + "  usb: [{resourceName: a.com/usb, selectors: [{vendor: \"0951\", product: \"1666\"}]}]\n"),
+        )
+        .unwrap();
+    agent.wait_for_log("not served yet").unwrap();
     for line in [3, 5, 6, 7] {
         agent.wait_for_log(&format!("{}:{line}:", agent.config_path().display())).unwrap();
     }

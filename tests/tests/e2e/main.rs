@@ -15,6 +15,7 @@ mod groups;
 mod health;
 mod io_modes;
 mod kubelet_life;
+mod message_limit;
 mod ownership;
 mod protocol;
 mod scene;

@@ -9,7 +9,7 @@ use std::{
 };
 use tempfile::TempDir;
 use vfiod_simulator::{
-    kubelet::{Health, Kubelet, KubeletVersion, Plugin, PodSpec, Sources},
+    kubelet::{Health, Kubelet, KubeletVersion, Phase, Plugin, PodSpec, Sources},
     node::Node,
 };
 use vfiod_tests::{Agent, agent::PATIENCE};
@@ -220,4 +220,27 @@ async fn podresources_is_not_asked_more_often_than_it_allows() {
     }
     let calls = kubelet.look(|state| state.pod_resources_calls().len()) - before;
     assert!((1..=60).contains(&calls), "{calls} calls in a second");
+}
+
+#[tokio::test]
+async fn after_a_reboot_pods_are_admitted_again_on_their_devices() {
+    let (node, folder) = (node(), TempDir::new().unwrap());
+    let kubelet = Kubelet::builder(folder.path()).host_root(node.root()).start().await.unwrap();
+    let start = || Agent::builder(node.root(), folder.path(), &config()).start().unwrap();
+    let mut agent = start();
+    all_listed(&kubelet).await;
+    let pod = kubelet.admit(vm("a")).await.unwrap();
+    kubelet.start_container(pod.uid(), "compute").await.unwrap();
+    kubelet.set_sources(Sources::WhenTold);
+    agent.signal(Signal::KILL).unwrap();
+    agent.wait().unwrap();
+    kubelet.reboot().await.unwrap();
+    let _agent = start();
+    kubelet
+        .wait_for("what is owned is Healthy", PATIENCE, |state| state.is_connected(GPU) && state.allocatable(GPU) == 3)
+        .await
+        .unwrap();
+    kubelet.sources_ready().await;
+    assert_eq!(kubelet.look(|state| state.phase(pod.uid())), Some(Phase::Running));
+    kubelet.start_container(pod.uid(), "compute").await.unwrap();
 }
