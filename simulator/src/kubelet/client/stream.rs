@@ -26,6 +26,8 @@ pub(in crate::kubelet) async fn connect(shared: Arc<Shared>, client: Arc<Client>
     if let Err(status) = connected.await {
         shared.update(|state| state.clients.deregister(version, &client.resource, &client.socket));
         client.close();
+        // Nothing of it is left to follow.
+        client.ended.send_replace(true);
         return Err(status);
     }
     tokio::spawn(run(shared, client));
