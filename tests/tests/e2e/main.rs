@@ -8,6 +8,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod churn;
 mod configuration;
 mod discovery;
 mod faults;
