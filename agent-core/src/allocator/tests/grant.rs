@@ -69,6 +69,13 @@ fn an_unknown_id_is_named_as_it_was_asked_for() {
 }
 
 #[test]
+fn an_id_of_any_length_gives_a_short_message() {
+    let (register, resource) = (Register::default(), resource(Vec::new()));
+    let text = refusal(&register, &resource, &[vec!["ä".repeat(1 << 20)]]).to_string();
+    assert!(text.len() < 500 && text.contains("ääää"), "{text}");
+}
+
+#[test]
 fn a_device_that_cannot_be_used_is_refused_with_reason_and_remedy() {
     let slots = [slot(1)];
     let (register, resource) = (Register::default(), resource(slots.to_vec()));
