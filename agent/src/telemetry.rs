@@ -25,7 +25,9 @@ pub fn start(format: LogFormat, filter: &str) -> Result<(), String> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
+        .with_target(false)
+        // What cannot be logged cannot be complained about there either: a full disk must not end the daemon.
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => lines.finish().try_init(),
         LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),

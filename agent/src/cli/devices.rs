@@ -82,7 +82,7 @@ pub(super) fn run(args: &DevicesArgs) -> Result<(), Failure> {
     let (runtime, _) = Runtime::start(IoMode::Plain).map_err(|error| Failure::Error(error.to_string()))?;
     let survey = runtime.block_on(look(args))?;
     for note in &survey.notes {
-        eprintln!("{note}");
+        _ = writeln!(io::stderr(), "{note}");
     }
     let text = render(&survey.list, args.output)?;
     match io::stdout().write_all(text.as_bytes()) {

@@ -7,7 +7,10 @@ mod devices;
 mod run;
 
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 /// Hands a host's VFIO devices to KubeVirt virtual machines.
 #[derive(Debug, Parser)]
@@ -79,13 +82,14 @@ pub fn main() -> ExitCode {
         Command::Devices(args) => devices::run(&args),
         Command::Check(args) => return check::run(&args),
         Command::Version => {
-            println!("vfiod {}", env!("CARGO_PKG_VERSION"));
+            _ = writeln!(io::stdout(), "vfiod {}", env!("CARGO_PKG_VERSION"));
             Ok(())
         }
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     if let Some(message) = failure.message() {
-        eprintln!("vfiod: {message}");
+        // Where it cannot be told, the exit code still says it.
+        _ = writeln!(io::stderr(), "vfiod: {message}");
     }
     ExitCode::from(failure.code())
 }
