@@ -9,6 +9,7 @@ use rustix::{
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     time::Duration,
 };
 use tempfile::TempDir;
@@ -197,4 +198,43 @@ async fn a_full_or_read_only_disk_is_told_and_waited_out() {
     disk.remount(MountFlags::empty(), "");
     kubelet.wait_for("served again", PATIENCE, |state| state.is_connected(AUDIO)).await.unwrap();
     assert!(kubelet.watch(QAT).iter().all(|list| list.healthy == 2));
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_written_stops_nothing() {
+    let (node, folder) = (two_qats(), TempDir::new().unwrap());
+    let kubelet = Kubelet::builder(folder.path()).start().await.unwrap();
+    let config = folder.path().join("config.yaml");
+    fs::write(&config, usual_config()).unwrap();
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for (format, stderr) in [("text", Stdio::from(full())), ("json", Stdio::from(full())), ("text", Stdio::piped())] {
+        let mut command = Command::new(vfiod_tests::agent::binary());
+        command.args(["run", "--rescan", "200ms", "--log-format", format]);
+        command
+            .arg("--config")
+            .arg(&config)
+            .arg("--host-root")
+            .arg(node.root())
+            .arg("--kubelet-dir")
+            .arg(folder.path());
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+        drop(child.stderr.take()); // nobody reads the pipe any more
+        let before = kubelet.registrations(QAT);
+        let served = kubelet
+            .wait_for("two QATs", PATIENCE, |state| state.registrations(QAT) > before && state.allocatable(QAT) == 2)
+            .await;
+        node.unbind(BROKEN).unwrap();
+        let noticed = kubelet.wait_for("one is Unhealthy", PATIENCE, |state| state.allocatable(QAT) == 1).await;
+        node.bind(BROKEN, "vfio-pci").unwrap();
+        rustix::process::kill_process(Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{format}");
+        served.and(noticed).unwrap();
+    }
+    // Not even the last word changes the exit code.
+    let status = Command::new(vfiod_tests::agent::binary())
+        .args(["run", "--config", "/nonexistent"])
+        .stderr(full())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(3));
 }

@@ -254,3 +254,90 @@ async fn an_init_container_hands_its_devices_to_the_next_and_nobody_else_gets_th
     kubelet.start_container(other.uid(), "compute").await.unwrap();
     kubelet.start_container(pod.uid(), "compute").await.expect("a restart of the container");
 }
+
+#[tokio::test]
+async fn a_restarted_agent_still_knows_which_pod_came_first() {
+    for (round, order) in [[AUDIO, GPU], [GPU, AUDIO], [AUDIO, GPU], [GPU, AUDIO]].into_iter().enumerate() {
+        let (node, folder) = (cards(1), TempDir::new().unwrap());
+        let (kubelet, mut agent) = started(&node, &folder, &usual_config()).await;
+        // UIDs say nothing of age.
+        let uid = |first: bool| {
+            format!("{}0000000-0000-4000-8000-000000000000", if first == (round < 2) { 'f' } else { '1' })
+        };
+        let pod = |name, resource| PodSpec::new("vms", name).container("compute", [(resource, 1)]);
+        let first = kubelet.admit(pod("first", order[0]).uid(&uid(true))).await.unwrap();
+        let second = kubelet.admit(pod("second", order[1]).uid(&uid(false))).await.unwrap();
+        kubelet.start_container(first.uid(), "compute").await.unwrap();
+        for kubelet_too in [false, true] {
+            agent.signal(rustix::process::Signal::KILL).unwrap();
+            agent.wait().unwrap();
+            if kubelet_too {
+                kubelet.restart().await.unwrap();
+                age(&kubelet);
+            }
+            agent = Agent::builder(node.root(), folder.path(), &usual_config()).start().unwrap();
+            kubelet
+                .wait_for("both are served", PATIENCE, |state| state.is_connected(GPU) && state.is_connected(AUDIO))
+                .await
+                .unwrap();
+            let (_, message) = refusal(kubelet.start_container(second.uid(), "compute").await);
+            assert!(message.contains("first"), "round {round}: {message}");
+            kubelet.start_container(first.uid(), "compute").await.unwrap();
+        }
+        kubelet.finish_pod(first.uid());
+        starts_in_the_end(&kubelet, second.uid()).await;
+    }
+}
+
+#[tokio::test]
+async fn of_pods_that_come_and_go_no_two_ever_run_on_one_group() {
+    let (node, folder) = (cards(3), TempDir::new().unwrap());
+    let (kubelet, _agent) = started(&node, &folder, &usual_config()).await;
+    let card = |id: &String| id.split('.').next().unwrap().to_owned();
+    let mut waiting: Vec<(String, Vec<String>)> = Vec::new();
+    let mut running: Vec<(String, Vec<String>)> = Vec::new();
+    for round in 0..40_usize {
+        let wish: &[(&str, usize)] = match round * 7 % 5 {
+            0 => &[(GPU, 1)],
+            1 => &[(AUDIO, 1)],
+            2 => &[(AUDIO, 1), (GPU, 1)],
+            _ => &[(GPU, 1), (AUDIO, 1)],
+        };
+        let spec = PodSpec::new("vms", &format!("vm-{round}")).container("compute", wish.iter().copied());
+        if let Ok(pod) = kubelet.admit(spec).await {
+            let mut cards: Vec<String> = pod.device_ids().iter().map(card).collect();
+            cards.dedup();
+            waiting.push((pod.uid().to_owned(), cards));
+        }
+        for (uid, cards) in std::mem::take(&mut waiting) {
+            match kubelet.start_container(&uid, "compute").await {
+                Ok(_) => {
+                    let shared = running.iter().find(|(_, others)| others.iter().any(|card| cards.contains(card)));
+                    assert_eq!(shared, None, "round {round}: {uid} runs on {cards:?}, too");
+                    running.push((uid, cards));
+                }
+                Err(ContainerError::PreStart { status, .. }) if status.code() == tonic::Code::Unavailable => {
+                    waiting.push((uid, cards));
+                }
+                Err(error) => panic!("round {round}: {error}"),
+            }
+        }
+        if round % 3 == 2 && !running.is_empty() {
+            kubelet.finish_pod(&running.remove(round % running.len()).0);
+        }
+    }
+    // When all others have ended, each pod that waits comes to its turn: nobody waits for ever.
+    while !waiting.is_empty() {
+        for (uid, _) in running.drain(..) {
+            kubelet.finish_pod(&uid);
+        }
+        let before = waiting.len();
+        for (uid, cards) in std::mem::take(&mut waiting) {
+            match kubelet.start_container(&uid, "compute").await {
+                Ok(_) => running.push((uid, cards)),
+                Err(_) => waiting.push((uid, cards)),
+            }
+        }
+        assert!(waiting.len() < before, "{waiting:?} wait for each other");
+    }
+}

@@ -5,6 +5,7 @@ use rustix::process::Signal;
 use std::{
     fs,
     os::unix::net::{UnixListener, UnixStream},
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 use vfiod_simulator::kubelet::{Kubelet, KubeletVersion};
@@ -17,7 +18,9 @@ async fn restarts_and_kills_leave_one_registration_and_one_socket_a_resource() {
     for version in BOTH {
         let (node, folder) = (two_qats(), TempDir::new().unwrap());
         let kubelet = Kubelet::builder(folder.path()).version(version).start().await.unwrap();
-        let _agent = Agent::builder(node.root(), folder.path(), &usual_config()).start().unwrap();
+        let agent = Agent::builder(node.root(), folder.path(), &usual_config()).start().unwrap();
+        let descriptors = || fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap().count();
+        let mut at_first = 0;
         for restart in 1..=20 {
             kubelet
                 .wait_for(&format!("capacity at start {restart}"), PATIENCE, |state| {
@@ -27,10 +30,18 @@ async fn restarts_and_kills_leave_one_registration_and_one_socket_a_resource() {
                 .unwrap();
             assert_eq!(kubelet.registrations(QAT), restart, "one registration a start, not more");
             assert_eq!(sockets(&kubelet).len(), 3, "{:?}", sockets(&kubelet));
+            if restart == 1 {
+                at_first = descriptors();
+            }
             if restart % 2 == 0 {
                 kubelet.stop().await;
             }
             kubelet.restart().await.unwrap();
+        }
+        let begun = Instant::now();
+        while descriptors() > at_first + 3 {
+            assert!(begun.elapsed() < PATIENCE, "{} descriptors, {at_first} at first", descriptors());
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 }
