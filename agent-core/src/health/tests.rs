@@ -272,3 +272,45 @@ proptest! {
         prop_assert!(free.health == Health::Unhealthy || owned.health == Health::Healthy);
     }
 }
+
+#[test]
+fn the_document_has_a_row_for_every_code_and_says_of_each_whether_allocate_refuses_it() {
+    let document = include_str!("../../../docs/HEALTH.md");
+    let rows: Vec<Vec<&str>> = document
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .filter(|cells: &Vec<&str>| cells.len() == 9)
+        .collect();
+    let in_use = |proved| Reason::GroupInUse {
+        group: Some(7),
+        device: Bdf::new(0, 1, 0, 1).unwrap().into(),
+        resource: "a.com/audio".into(),
+        owner: None,
+        proved,
+    };
+    let reasons = [
+        Reason::Ready,
+        Reason::Claimed,
+        Reason::Owned(owner("vm-a")),
+        Reason::Removed,
+        Reason::Unbound,
+        Reason::HostDriver("nvidia".into()),
+        Reason::NoGroup,
+        Reason::NodeMissing("/dev/vfio/7".into()),
+        Reason::AerFatal,
+        Reason::NotViable(7, OBSTACLE.clone()),
+        Reason::NoIommu(7),
+        in_use(true),
+        Reason::Held(HOLDER.clone()),
+        Reason::Cordoned,
+        Reason::Settling,
+    ];
+    assert_eq!(rows.len(), reasons.len());
+    assert!(!in_use(false).refuses());
+    for (row, reason) in rows.iter().zip(&reasons) {
+        assert!(row[1].starts_with(&format!("`{}`", reason.code())), "{row:?}");
+        assert_eq!(row[5].starts_with("refuses"), reason.refuses(), "{row:?}");
+        assert_eq!(row[7] == "–", reason.remedy().is_none(), "{row:?}");
+    }
+}
