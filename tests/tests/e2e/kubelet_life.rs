@@ -101,7 +101,13 @@ async fn a_folder_that_is_removed_and_made_again_is_found_again() {
         }
         agent.wait_for_log("waiting for the kubelet").unwrap();
         kubelet.start_again().await.unwrap();
-        kubelet.wait_for("two QATs again", PATIENCE, |state| state.allocatable(QAT) == 2).await.unwrap();
+        kubelet
+            .wait_for("all three resources again", PATIENCE, |state| {
+                state.allocatable(QAT) == 2
+                    && state.resources().iter().filter(|name| state.is_connected(name)).count() == 3
+            })
+            .await
+            .unwrap();
         assert_eq!(sockets(&kubelet).len(), 3);
     }
     assert!(agent.is_running().unwrap());
