@@ -43,15 +43,16 @@ impl World {
             self.lock_uevent(name)?;
             return Ok(Progress::Blocked);
         }
-        if self.device(name)?.locked {
-            self.tree.mend(&format!("{}/uevent", device.folder))?;
-        }
-
         let device = self.device_mut(name)?;
+        let was_locked = std::mem::take(&mut device.locked);
         device.driver = None;
-        device.locked = false;
         device.unbinding = false;
+        // The lock is given back when the driver is gone: whoever reads from then on finds the new text.
         self.show_uevent(name)?;
+        if was_locked {
+            let uevent = format!("{}/uevent", self.device(name)?.folder);
+            self.tree.mend(&uevent)?;
+        }
         let device = self.device(name)?.clone();
         self.emit_device(Action::Unbind, &device);
         Ok(Progress::Done)

@@ -160,7 +160,11 @@ impl Tree {
     pub(super) fn mend(&mut self, at: &str) -> Result<(), NodeError> {
         let Some(hidden) = self.hidden.remove(at) else { return Ok(()) };
         let path = self.place(at);
-        remove_all(&path)?;
+        let _readers = last_writer(&path);
+        // A file takes the place of the fault at once: nobody finds neither of them.
+        if !(is_file(&hidden) && fs::symlink_metadata(&path).is_ok_and(|fault| !fault.is_dir())) {
+            remove_all(&path)?;
+        }
         match fs::rename(&hidden, &path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(NodeError::io("mend", path)(error)),
             _ => Ok(()),
@@ -168,10 +172,19 @@ impl Tree {
     }
 }
 
-fn remove_all(path: &Path) -> Result<(), NodeError> {
-    // Whoever waits to read a pipe goes on, and reads nothing, when its last writer goes: here, after the name.
+fn is_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
+}
+
+/// The last writer of a pipe, if one is at the path: whoever waits to read it goes on, and reads nothing, when this is
+/// dropped, which is to be after the pipe's name went.
+fn last_writer(path: &Path) -> Option<fs::File> {
     let is_pipe = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_fifo());
-    let _writer = if is_pipe { fs::File::options().read(true).write(true).open(path).ok() } else { None };
+    if is_pipe { fs::File::options().read(true).write(true).open(path).ok() } else { None }
+}
+
+fn remove_all(path: &Path) -> Result<(), NodeError> {
+    let _readers = last_writer(path);
     let removed = match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => fs::remove_dir_all(path),
         result => result,
