@@ -24,5 +24,6 @@ pub mod io;
 pub mod monitor;
 pub mod ownership;
 pub mod plugin;
+pub mod probe;
 pub mod reactor;
 pub mod telemetry;
