@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+mod bench;
 mod demo;
 mod process;
 mod test;
@@ -18,6 +19,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Measure vfiod beside the fastest server that tonic allows, and tell which bounds hold
+    Bench(bench::Args),
     /// Show the main job as it happens, on a simulated node with thousands of devices
     Demo(demo::Args),
     /// Everything that must hold: format, lints, tests, docs, and the checks on a real kernel
@@ -28,6 +31,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
+        Task::Bench(args) => bench::main(&args),
         Task::Demo(args) => demo::main(&args),
         Task::Test(args) => test::main(&args),
         Task::Vm(args) => vm::main(&args),

@@ -27,6 +27,8 @@ pub enum Profile {
     Debug,
     /// Cargo's `release` profile: what is shipped
     Release,
+    /// The workspace's `measured` profile: as fast as `release`, and built sooner
+    Measured,
 }
 
 /// Builds the named binaries, each given as (package, binary), and says where each one is.
@@ -42,8 +44,10 @@ pub fn build_aloud(binaries: &[(&str, &str)], profile: Profile) -> Result<BTreeM
 fn build_with(options: &[&str], binaries: &[(&str, &str)], profile: Profile) -> Result<BTreeMap<String, PathBuf>> {
     let mut command = cargo();
     command.args(["build", "--message-format=json-render-diagnostics"]).args(options);
-    if profile == Profile::Release {
-        command.arg("--release");
+    match profile {
+        Profile::Debug => {}
+        Profile::Release => drop(command.arg("--release")),
+        Profile::Measured => drop(command.args(["--profile", "measured"])),
     }
     for (package, binary) in binaries {
         command.args(["--package", package, "--bin", binary]);

@@ -1,0 +1,53 @@
+//! The measurement: `cargo xtask bench` builds it, and starts it with the binaries.
+
+use clap::Parser;
+use std::{path::PathBuf, process::ExitCode};
+use vfiod_benches::run::{Plan, run};
+
+/// Measures vfiod beside the floor
+#[derive(Debug, Parser)]
+#[command(name = "vfiod-bench")]
+struct Args {
+    /// The binary of vfiod
+    #[arg(long, value_name = "FILE")]
+    vfiod: PathBuf,
+    /// The binary of the floor
+    #[arg(long, value_name = "FILE")]
+    floor: PathBuf,
+    /// Less of everything: under a minute
+    #[arg(long)]
+    quick: bool,
+    /// A shell command that starts another device plugin, measured in the same run; it finds BENCH_KUBELET_DIR,
+    /// BENCH_HOST_ROOT, BENCH_CONFIG and BENCH_RESOURCE in its environment
+    #[arg(long, value_name = "CMD")]
+    compare: Vec<String>,
+    /// Where the figures are written as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let Args { vfiod, floor, quick, compare, json } = Args::parse();
+    let report = match run(&Plan { vfiod, floor, quick, compare }) {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("{}", report.table());
+    if let Some(path) = json {
+        if let Err(error) = std::fs::write(&path, format!("{:#}\n", report.json())) {
+            eprintln!("error: cannot write {}: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
+        println!("figures as JSON: {}", path.display());
+    }
+    match report.missed() {
+        0 => ExitCode::SUCCESS,
+        missed => {
+            println!("{missed} bounds are missed");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! How fast vfiod is, measured beside the floor: `cargo xtask bench`.
+//!
+//! ```text
+//! run ─┬─ host       a simulated node, and what is permitted on it
+//!      ├─ server     vfiod, the floor or another plugin: started fresh, its memory and wake-ups read from /proc
+//!      ├─ kubelet ── client ── wire      plays the kubelet over HTTP/2 by hand
+//!      ├─ measure/   one figure a file
+//!      └─ report     medians of block medians, ratios and bounds as a table and as JSON
+//! floor              the server that does the least that tonic allows; plan: what it serves
+//! ```
+
+pub mod client;
+pub mod floor;
+pub mod host;
+pub mod kubelet;
+pub mod measure;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod sample;
+pub mod server;
+pub mod wire;

@@ -1,0 +1,126 @@
+//! Starts, restarts of the kubelet, doing nothing, and looking again.
+
+use super::{Effort, Subject, Value, read_list};
+use crate::{
+    host::Host,
+    kubelet::{Kubelet, Plugin},
+    server::{Contestant, Server},
+};
+use anyhow::{Context, Result, ensure};
+use std::{
+    path::Path,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// How long a server is left alone after work before it counts as doing nothing.
+const SETTLE: Duration = Duration::from_millis(1500);
+
+/// Starts a server; measures until the kubelet has its first full list.
+///
+/// # Errors
+/// When it does not register, or lists something else than the host has.
+pub fn start(
+    contestant: &Contestant,
+    host: &Host,
+    kubelet: &mut Kubelet,
+    kubelet_dir: &Path,
+) -> Result<(Server, Plugin, Vec<String>, f64)> {
+    let begun = Instant::now();
+    let server = contestant.start(host, kubelet_dir)?;
+    let registered = kubelet.accept().and_then(|mut plugin| {
+        plugin.client.next_list()?;
+        Ok(plugin)
+    });
+    let took = begun.elapsed();
+    let plugin = registered.with_context(|| format!("{} said:\n{}", contestant.name, server.said()))?;
+    let (ids, ill) = read_list(plugin.client.list())?;
+    ensure!(
+        ids.len() == host.devices / host.resources.len() && ill == 0,
+        "{} lists {} devices, {ill} of them unhealthy; the host has {}",
+        contestant.name,
+        ids.len(),
+        host.devices
+    );
+    Ok((server, plugin, ids, took.as_secs_f64() * 1e3))
+}
+
+/// Restarts the kubelet of a host with many resources; measures until it has all lists again.
+///
+/// # Errors
+/// When a resource does not come back.
+pub fn restarts(contestant: &Contestant, host: &Host, times: usize) -> Result<Vec<f64>> {
+    let kubelet_dir = host.kubelet_dir()?;
+    let mut kubelet = Kubelet::start(kubelet_dir.path())?;
+    let server = contestant.start(host, kubelet_dir.path())?;
+    let all = |kubelet: &mut Kubelet| -> Result<Vec<Plugin>> {
+        let mut plugins: Vec<Plugin> = Vec::new();
+        while plugins.len() < host.resources.len() {
+            let plugin = kubelet.accept()?;
+            plugins.retain(|other| other.resource != plugin.resource);
+            plugins.push(plugin);
+        }
+        for plugin in &mut plugins {
+            plugin.client.next_list()?;
+        }
+        Ok(plugins)
+    };
+    let mut plugins = all(&mut kubelet)?;
+    let mut took = Vec::new();
+    for _ in 0..times {
+        sleep(SETTLE);
+        drop(plugins); // the old kubelet's connections end with it
+        let begun = Instant::now();
+        kubelet.restart()?;
+        plugins = all(&mut kubelet).with_context(|| format!("{} said:\n{}", contestant.name, server.said()))?;
+        took.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    server.stop()?;
+    Ok(took)
+}
+
+/// Counts what a server does while nothing happens.
+///
+/// # Errors
+/// When it is gone.
+pub fn idle(subject: &Subject<'_>, effort: Effort) -> Result<Vec<Value>> {
+    sleep(SETTLE);
+    let before = subject.server.counters()?;
+    sleep(Duration::from_secs(effort.idle_seconds));
+    let after = subject.server.counters()?;
+    let tens = effort.idle_seconds as f64 / 10.0;
+    Ok(vec![
+        ("idle-wakes", (after.wakes - before.wakes) as f64 / tens),
+        ("idle-ticks", (after.ticks - before.ticks) as f64),
+    ])
+}
+
+/// Has the unchanged host read again (SIGHUP) some times; what is kept of it, and what is sent.
+///
+/// # Errors
+/// When the server is gone.
+pub fn rescans(subject: &mut Subject<'_>) -> Result<Vec<Value>> {
+    let rescan = |subject: &Subject<'_>| -> Result<()> {
+        let mut ticks = subject.server.counters()?.ticks;
+        subject.server.hang_up()?;
+        // Done when it no longer works.
+        loop {
+            sleep(Duration::from_millis(150));
+            let now = subject.server.counters()?.ticks;
+            if now == ticks {
+                return Ok(());
+            }
+            ticks = now;
+        }
+    };
+    for _ in 0..3 {
+        rescan(subject)?;
+    }
+    let (resident, seen) = (subject.server.resident()?, subject.client.lists_seen().0);
+    for _ in 0..6 {
+        rescan(subject)?;
+    }
+    while subject.client.list_within(Duration::from_millis(20))? {}
+    let kept = subject.server.resident()?.saturating_sub(resident);
+    Ok(vec![("rescan-kept", kept as f64 / 1024.0), ("rescan-messages", (subject.client.lists_seen().0 - seen) as f64)])
+}

@@ -1,0 +1,129 @@
+//! The run: fresh starts of all contestants, one after the other, round after round.
+
+use crate::{
+    host::Host,
+    kubelet::Kubelet,
+    measure::{self, Effort, Subject},
+    report::{Blocks, Report},
+    server::Contestant,
+};
+use anyhow::{Context, Result};
+use std::{path::PathBuf, time::Instant};
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The binary of vfiod.
+    pub vfiod: PathBuf,
+    /// The binary of the floor.
+    pub floor: PathBuf,
+    /// Shell commands that start other plugins.
+    pub compare: Vec<String>,
+    /// Less of everything.
+    pub quick: bool,
+}
+
+const FLOORS: [&str; 2] = ["floor", "floor beside it"];
+/// The sizes of the nodes.
+const SIZES: [usize; 2] = [4096, 16_384];
+/// Resources of the restarts, and the devices of each.
+const MANY: usize = 64;
+const OF_EACH: usize = 16;
+
+/// Runs everything.
+///
+/// # Errors
+/// When a contestant does not do its work.
+pub fn run(plan: &Plan) -> Result<Report> {
+    let begun = Instant::now();
+    let vfiod = Contestant::vfiod(plan.vfiod.clone())?;
+    let [floor, twin] = FLOORS.map(|name| Contestant::floor(name, plan.floor.clone()));
+    let others: Vec<Contestant> = plan.compare.iter().map(|command| Contestant::shell(command.clone())).collect();
+    let mut blocks = Blocks::default();
+    for devices in SIZES {
+        let host = Host::build(devices, 1)?;
+        let effort = effort(plan.quick, devices);
+        for round in 0..effort.rounds {
+            eprintln!(
+                "[{:>4} s] {devices} devices, round {} of {}",
+                begun.elapsed().as_secs(),
+                round + 1,
+                effort.rounds
+            );
+            // Each goes first as often as the other.
+            let mut order = vec![&floor, &vfiod, &twin];
+            order.rotate_left(round % 3);
+            for contestant in order.into_iter().chain(&others) {
+                block(contestant, &host, effort, &mut blocks)
+                    .with_context(|| format!("{} on {devices} devices", contestant.name))?;
+            }
+        }
+        if devices == SIZES.into_iter().max().unwrap_or_default() {
+            eprintln!("[{:>4} s] {devices} devices, doing nothing and looking again", begun.elapsed().as_secs());
+            alone(&vfiod, &host, effort, &mut blocks)?;
+        }
+    }
+    eprintln!("[{:>4} s] restarts of the kubelet, {MANY} resources", begun.elapsed().as_secs());
+    let host = Host::build(MANY * OF_EACH, MANY)?;
+    for took in measure::restarts(&vfiod, &host, if plan.quick { 3 } else { 10 })? {
+        blocks.add_alone("vfiod", "restart-64", took);
+    }
+    derive(&mut blocks);
+    let names: Vec<String> = others.into_iter().map(|other| other.name).collect();
+    Ok(Report::of(&blocks, &SIZES, FLOORS, &names))
+}
+
+fn effort(quick: bool, devices: usize) -> Effort {
+    let large = devices > 4096;
+    match (quick, large) {
+        (true, false) => Effort { rounds: 3, calls: 1000, flips: 15, idle_seconds: 4 },
+        (true, true) => Effort { rounds: 2, calls: 800, flips: 10, idle_seconds: 4 },
+        (false, _) => Effort { rounds: 10, calls: 5000, flips: 30, idle_seconds: 25 },
+    }
+}
+
+/// One fresh start of one contestant: everything is measured on it.
+fn block(contestant: &Contestant, host: &Host, effort: Effort, blocks: &mut Blocks) -> Result<()> {
+    let kubelet_dir = host.kubelet_dir()?;
+    let mut kubelet = Kubelet::start(kubelet_dir.path())?;
+    let (server, plugin, ids, started) = measure::start(contestant, host, &mut kubelet, kubelet_dir.path())?;
+    blocks.add(host.devices, &contestant.name, "start", started);
+    let mut subject = Subject { server: &server, client: plugin.client, host, ids };
+    let measured = measure::health(&mut subject, effort).and_then(|mut values| {
+        values.extend(measure::calls(&mut subject, effort)?);
+        Ok(values)
+    });
+    for (key, value) in measured.with_context(|| format!("it said:\n{}", server.said()))? {
+        blocks.add(host.devices, &contestant.name, key, value);
+    }
+    blocks.add(host.devices, &contestant.name, "resident", server.resident()? as f64 / 1024.0);
+    drop(subject);
+    server.stop()
+}
+
+/// What only vfiod does.
+fn alone(vfiod: &Contestant, host: &Host, effort: Effort, blocks: &mut Blocks) -> Result<()> {
+    let kubelet_dir = host.kubelet_dir()?;
+    let mut kubelet = Kubelet::start(kubelet_dir.path())?;
+    let (server, plugin, ids, _) = measure::start(vfiod, host, &mut kubelet, kubelet_dir.path())?;
+    let mut subject = Subject { server: &server, client: plugin.client, host, ids };
+    let mut values = measure::idle(&subject, effort)?;
+    values.extend(measure::rescans(&mut subject)?);
+    for (key, value) in values {
+        blocks.add_alone(&vfiod.name, key, value);
+    }
+    drop(subject);
+    server.stop()
+}
+
+/// Figures that follow from others.
+fn derive(blocks: &mut Blocks) {
+    let [small, large] = SIZES;
+    let starts = [small, large].map(|size| blocks.median(size, "vfiod", "start"));
+    if let [Some(of_small), Some(of_large)] = starts {
+        blocks.add_alone("vfiod", "growth", (of_large / of_small) / (large as f64 / small as f64));
+    }
+    if let Some(resident) = blocks.median(large, "vfiod", "resident") {
+        blocks.add_alone("vfiod", "resident-16k", resident);
+    }
+}
