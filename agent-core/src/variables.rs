@@ -11,6 +11,8 @@ use std::{fmt, str::FromStr};
 pub const PCI_PREFIX: &str = "PCI_RESOURCE";
 /// Prefix of the variables that carry mdev UUIDs.
 pub const MDEV_PREFIX: &str = "MDEV_PCI_RESOURCE";
+/// Prefix of the variables that carry the bus and number of USB devices.
+pub const USB_PREFIX: &str = "USB_RESOURCE";
 
 /// Which spellings of a variable are set (`envNames`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,6 +40,8 @@ pub enum Carried {
     Pci,
     /// mdev UUIDs.
     Mdev,
+    /// Bus and number of USB devices.
+    Usb,
 }
 
 impl Carried {
@@ -47,6 +51,7 @@ impl Carried {
         match self {
             Self::Pci => PCI_PREFIX,
             Self::Mdev => MDEV_PREFIX,
+            Self::Usb => USB_PREFIX,
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{
     selector::{Selector, normal_mdev_name},
 };
 use crate::variables::is_env_name;
+use std::collections::BTreeSet;
 
 /// A good entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub(super) struct Entries {
     pub(super) rejected: Vec<Rejected>,
     pub(super) problems: Vec<Problem>,
     pub(super) notices: Vec<Notice>,
+    /// The resources that good entries give to USB devices.
+    pub(super) usb: BTreeSet<ResourceName>,
 }
 
 /// The lists of `permittedHostDevices` (KubeVirt: `staging/src/kubevirt.io/api/core/v1/types.go`, `PermittedHostDevices`).
@@ -127,7 +130,7 @@ impl Entries {
             problems,
             &mut self.notices,
         );
-        good(required(entry, "resourceName").and_then(|field| resource_name(&field)), problems);
+        let name = good(required(entry, "resourceName").and_then(|field| resource_name(&field)), problems);
         good(external(entry), problems);
         let selectors = good(required(entry, "selectors").and_then(|field| some_items(&field)), problems);
         for selector in selectors.unwrap_or_default() {
@@ -139,10 +142,10 @@ impl Entries {
                 good(required(&selector, key).and_then(|field| usb_number(&field)), problems);
             }
         }
-        if self.problems.len() == before {
-            let name = entry.node.get_text("resourceName").unwrap_or_default();
+        if let Some(name) = name.filter(|_| self.problems.len() == before) {
             self.notices
                 .push(entry.problem(format!("{name} is not served yet"), "vfiod serves PCI and mediated devices"));
+            self.usb.insert(name);
         }
     }
 }

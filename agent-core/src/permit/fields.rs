@@ -8,34 +8,34 @@ use std::rc::Rc;
 
 /// A node and its path.
 #[derive(Clone)]
-pub(super) struct Field {
-    pub(super) node: Rc<Node>,
-    pub(super) path: String,
+pub(crate) struct Field {
+    pub(crate) node: Rc<Node>,
+    pub(crate) path: String,
 }
 
 /// A key that nobody knows.
-pub(super) struct Unknown {
-    pub(super) at: Position,
-    pub(super) path: String,
-    pub(super) key: String,
-    pub(super) remedy: String,
+pub(crate) struct Unknown {
+    pub(crate) at: Position,
+    pub(crate) path: String,
+    pub(crate) key: String,
+    pub(crate) remedy: String,
     /// Whether a known key looks much like it.
-    pub(super) is_near: bool,
+    pub(crate) is_near: bool,
 }
 
 impl Field {
     /// The whole document.
-    pub(super) fn root(node: &Rc<Node>) -> Self {
+    pub(crate) fn root(node: &Rc<Node>) -> Self {
         Self { node: Rc::clone(node), path: String::new() }
     }
 
     /// The value of a key.
-    pub(super) fn get(&self, key: &str) -> Option<Self> {
+    pub(crate) fn get(&self, key: &str) -> Option<Self> {
         self.node.get(key).map(|node| Self { node: Rc::clone(node), path: self.child(key) })
     }
 
     /// The value of a key, unless it is null.
-    pub(super) fn get_some(&self, key: &str) -> Option<Self> {
+    pub(crate) fn get_some(&self, key: &str) -> Option<Self> {
         self.get(key).filter(|field| !field.node.is_null())
     }
 
@@ -44,7 +44,7 @@ impl Field {
     }
 
     /// A problem with this field as a whole.
-    pub(super) fn problem(&self, what: impl Into<String>, remedy: impl Into<String>) -> Problem {
+    pub(crate) fn problem(&self, what: impl Into<String>, remedy: impl Into<String>) -> Problem {
         let mut what = what.into();
         if self.path.is_empty() {
             what.insert_str(0, "the document ");
@@ -53,7 +53,7 @@ impl Field {
     }
 
     /// A problem with this field's value.
-    pub(super) fn bad_value(&self, what: impl Into<String>, remedy: impl Into<String>) -> Problem {
+    pub(crate) fn bad_value(&self, what: impl Into<String>, remedy: impl Into<String>) -> Problem {
         let problem = self.problem(what, remedy);
         match &self.node.value {
             Value::Scalar { text, .. } if !self.path.is_empty() => problem.with_value(text),
@@ -62,7 +62,7 @@ impl Field {
     }
 
     /// Demands a mapping.
-    pub(super) fn expect_map(&self) -> Result<(), Problem> {
+    pub(crate) fn expect_map(&self) -> Result<(), Problem> {
         match self.node.value {
             Value::Map(_) => Ok(()),
             _ => Err(self.bad_value(format!("is {}", self.node.noun()), "write a mapping here (name: value)")),
@@ -70,7 +70,7 @@ impl Field {
     }
 
     /// The items of a list; null counts as an empty one, as in Kubernetes.
-    pub(super) fn items(&self) -> Result<Vec<Self>, Problem> {
+    pub(crate) fn items(&self) -> Result<Vec<Self>, Problem> {
         match &self.node.value {
             Value::List(items) => Ok(items
                 .iter()
@@ -83,7 +83,7 @@ impl Field {
     }
 
     /// The text of this field.
-    pub(super) fn text(&self) -> Result<&str, Problem> {
+    pub(crate) fn text(&self) -> Result<&str, Problem> {
         match &self.node.value {
             Value::Scalar { .. } if self.node.is_null() => Err(self.problem("has no value", "write a text here")),
             Value::Scalar { text, plain: true } if is_typed(text) => {
@@ -97,7 +97,7 @@ impl Field {
     }
 
     /// The boolean in this field. Takes the words that kubectl takes (YAML 1.1).
-    pub(super) fn boolean(&self) -> Result<bool, Problem> {
+    pub(crate) fn boolean(&self) -> Result<bool, Problem> {
         let Value::Scalar { text, plain } = &self.node.value else {
             return Err(self.problem(format!("is {}", self.node.noun()), "write true or false"));
         };
@@ -109,7 +109,7 @@ impl Field {
     }
 
     /// The keys of this mapping that are none of `known`.
-    pub(super) fn unknown(&self, known: &[&str]) -> Vec<Unknown> {
+    pub(crate) fn unknown(&self, known: &[&str]) -> Vec<Unknown> {
         let Value::Map(pairs) = &self.node.value else { return Vec::new() };
         let strange = pairs.iter().map(|(key, _)| key).filter(|key| !known.contains(&key.text.as_str()));
         strange
@@ -129,7 +129,7 @@ impl Field {
 
 impl Unknown {
     /// As a problem.
-    pub(super) fn problem(self) -> Problem {
+    pub(crate) fn problem(self) -> Problem {
         Problem::new(self.at, self.path, "unknown field", self.remedy)
     }
 }

@@ -45,7 +45,7 @@ const SHOWN_MAX: usize = 80;
 const EXCERPT_HALF: usize = 60;
 
 impl Finding {
-    pub(super) fn new(
+    pub(crate) fn new(
         at: Position,
         field: impl Into<String>,
         what: impl Into<String>,
@@ -54,7 +54,7 @@ impl Finding {
         Self { at, field: field.into(), value: None, what: what.into(), remedy: remedy.into() }
     }
 
-    pub(super) fn with_value(mut self, value: &str) -> Self {
+    pub(crate) fn with_value(mut self, value: &str) -> Self {
         self.value = Some(value.to_owned());
         self
     }
@@ -119,12 +119,12 @@ impl fmt::Display for Message<'_> {
 impl std::error::Error for Finding {}
 
 /// The value of a result; a problem goes to the others.
-pub(super) fn good<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T> {
+pub(crate) fn good<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T> {
     result.map_err(|problem| problems.push(problem)).ok()
 }
 
 /// A value of the document, quoted, on one line, and cut where it is long.
-pub(super) struct Shown<'a>(pub(super) &'a str);
+pub(crate) struct Shown<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

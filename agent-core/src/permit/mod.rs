@@ -13,15 +13,15 @@
 mod assembly;
 mod document;
 mod entry;
-mod fields;
-mod finding;
+pub(crate) mod fields;
+pub(crate) mod finding;
 mod reload;
 mod resource;
 mod selector;
 mod serve;
 mod settings;
 mod table;
-mod yaml;
+pub(crate) mod yaml;
 
 pub use crate::resource_name::{ParseResourceNameError, ResourceName};
 pub use finding::{Finding, Notice, Position, Problem};

@@ -26,6 +26,11 @@ pub struct Parsed {
     pub problems: Vec<Problem>,
     /// What is accepted and yet worth saying.
     pub notices: Vec<Notice>,
+    /// The resources of USB devices: permitted, and not served.
+    pub usb: BTreeSet<ResourceName>,
+    /// Whether the document has a list of what is permitted. In a KubeVirt CR without one, KubeVirt forbids nothing
+    /// (`pkg/virt-controller/services/resourcerenderer.go`, `validatePermittedHostDevices`).
+    pub restricts: bool,
     /// The notices that do not depend on what is kept.
     said: Vec<Notice>,
     good: Vec<Entry>,
@@ -64,11 +69,14 @@ pub fn decode(bytes: &[u8]) -> Result<&str, Problem> {
 /// among the problems of the result.
 pub fn parse(text: &str, mode: ServeMode) -> Result<Parsed, Problem> {
     let document = document::find(&yaml::read(text)?)?;
-    let entry::Entries { good, rejected, problems, notices } = entry::read(&document)?;
+    let restricts = !document.kubevirt || document.permits.as_ref().is_some_and(|permits| !permits.node.is_null());
+    let entry::Entries { good, rejected, problems, notices, usb } = entry::read(&document)?;
     let mut parsed = Parsed {
         permit: Permit::default(),
         problems: [document.problems, problems].concat(),
         notices: Vec::new(),
+        usb,
+        restricts,
         said: [document.notices, notices].concat(),
         good: Vec::new(),
         rejected,

@@ -19,16 +19,16 @@ const DEPTH_MAX: usize = 64;
 
 /// A node and its place.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) at: Position,
-    pub(super) value: Value,
+pub(crate) struct Node {
+    pub(crate) at: Position,
+    pub(crate) value: Value,
     /// How many levels it has: 1 for a scalar.
     depth: usize,
 }
 
 /// What a node is.
 #[derive(Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     /// Anything written as a single value. `plain` when it is not quoted, so that `true` and `12` are no texts.
     Scalar { text: String, plain: bool },
     /// A list.
@@ -39,25 +39,25 @@ pub(super) enum Value {
 
 /// The key of a mapping.
 #[derive(Debug)]
-pub(super) struct Key {
-    pub(super) at: Position,
-    pub(super) text: String,
+pub(crate) struct Key {
+    pub(crate) at: Position,
+    pub(crate) text: String,
 }
 
 impl Node {
     /// Whether it is written as nothing, `~` or `null`.
-    pub(super) fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
     /// The value of a key.
-    pub(super) fn get(&self, key: &str) -> Option<&Rc<Self>> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Rc<Self>> {
         let Value::Map(pairs) = &self.value else { return None };
         pairs.iter().find(|(k, _)| k.text == key).map(|(_, node)| node)
     }
 
     /// The value of a key, where it is a scalar.
-    pub(super) fn get_text(&self, key: &str) -> Option<&str> {
+    pub(crate) fn get_text(&self, key: &str) -> Option<&str> {
         match &self.get(key)?.value {
             Value::Scalar { text, .. } => Some(text),
             Value::List(_) | Value::Map(_) => None,
@@ -65,7 +65,7 @@ impl Node {
     }
 
     /// The kind of value, in the words of a message.
-    pub(super) fn noun(&self) -> &'static str {
+    pub(crate) fn noun(&self) -> &'static str {
         match &self.value {
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
@@ -76,7 +76,7 @@ impl Node {
 }
 
 /// Reads all documents of a text.
-pub(super) fn read(text: &str) -> Result<Vec<Rc<Node>>, Problem> {
+pub(crate) fn read(text: &str) -> Result<Vec<Rc<Node>>, Problem> {
     if text.len() > DOCUMENT_MAX {
         let what = format!("the document is longer than {DOCUMENT_MAX} bytes");
         return Err(Problem::new(
