@@ -1,31 +1,22 @@
 //! `vfiod devices`: every candidate on this host, and why it can or cannot be allocated.
 //!
 //! It reads the host, the configuration and the kubelet's state for itself: it needs no running daemon and changes
-//! nothing. What the daemon would say of a device it says too, for both ask [`Inventory::examine`].
+//! nothing. What the daemon would say of a device it says too, for both ask
+//! [`Inventory::examine`](vfiod_core::inventory::Inventory::examine).
 
 mod list;
 mod survey;
 mod table;
 
-use super::Failure;
-use crate::{
-    discovery::{HostRoot, Scan, scan},
-    io::{FileIo, IoMode, Runtime},
-    ownership::Sources,
-};
+use super::{Failure, sight};
+use crate::io::{IoMode, Runtime};
 use clap::{Args, ValueEnum};
 use list::DeviceList;
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
 };
-use vfiod_core::{
-    inventory::{Completeness, Inventory},
-    ownership::{Reading, Source},
-    permit::{DOCUMENT_MAX, Permit, ServeMode, decode, parse},
-};
+use vfiod_core::permit::{Permit, ServeMode};
 
 /// Shows the devices of this host: resource, driver, IOMMU group, NUMA node, health and why.
 #[derive(Debug, Args)]
@@ -121,61 +112,21 @@ async fn look(args: &DevicesArgs) -> Result<Survey, Failure> {
         Some(path) => survey.read_config(path, args.serve).await?,
         None => Permit::default(),
     };
-    let root = HostRoot::new(&args.host_root);
-    let mut sources = Sources::new(FileIo::Plain, &args.kubelet_dir, root.path());
-    let reading = sources.read(Duration::ZERO).await;
-    survey.note_sources(&args.kubelet_dir, &reading);
-
-    let mut scan = scan(&root);
-    survey.notes.extend(scan.faults.iter().map(|fault| format!("fault: {fault}")));
-    let complete = completeness(&scan);
-    let nodes_known = scan.nodes.is_some();
-    let mut inventory = Inventory::default();
-    inventory.set_permit(Arc::new(permit));
-    inventory.scanned(
-        std::mem::take(&mut scan.devices),
-        std::mem::take(&mut scan.groups),
-        scan.nodes.take(),
-        &complete,
-    );
-    inventory.observed(&reading);
+    let seen = sight::look(permit, &args.host_root, &args.kubelet_dir).await;
+    survey.notes.extend(seen.notes);
 
     let others = args.all || args.config.is_none();
-    survey.list = survey::list(&inventory, others);
-    survey.list.complete = complete.pci && complete.mdev && nodes_known;
-    survey.notes.extend(survey::remarks(&inventory, &survey.list, args.config.is_some()));
+    survey.list = survey::list(&seen.inventory, others);
+    survey.list.complete = seen.complete;
+    survey.notes.extend(survey::remarks(&seen.inventory, &survey.list, args.config.is_some()));
     Ok(survey)
-}
-
-fn completeness(scan: &Scan) -> Completeness {
-    let unreadable = scan.faults.iter().filter_map(|fault| fault.device).collect();
-    Completeness { pci: scan.complete.pci, mdev: scan.complete.mdev, unreadable }
 }
 
 impl Survey {
     async fn read_config(&mut self, path: &Path, serve: ServeMode) -> Result<Permit, Failure> {
-        let bytes = FileIo::Plain.read(path, DOCUMENT_MAX).await.map_err(|error| {
-            Failure::Error(format!("{}: cannot be read: {error}; name a readable file with --config", path.display()))
-        })?;
-        let parsed = decode(&bytes)
-            .and_then(|text| parse(text, serve))
-            .map_err(|problem| Failure::Config(format!("{}:{problem}", path.display())))?;
-        let problems = parsed.problems.iter().map(|problem| format!("{}:{problem}", path.display()));
-        let notices = parsed.notices.iter().map(|notice| format!("{}:{notice}", path.display()));
+        let parsed = sight::read_config(path, serve).await?;
         self.problems = parsed.problems.len();
-        self.notes.extend(problems.chain(notices));
+        self.notes.extend(sight::findings(path, &parsed));
         Ok(parsed.permit)
-    }
-
-    /// One source is enough to know the owners; none is worth a word, because free and owned then look alike.
-    fn note_sources(&mut self, kubelet_dir: &Path, reading: &Reading) {
-        let folder = kubelet_dir.join("device-plugins");
-        let reason = match (&reading.checkpoint, &reading.pod_resources) {
-            (_, Source::Read(_)) => return,
-            (Source::Unavailable(reason), _) => reason.clone(),
-            (Source::Read(_), _) if folder.is_dir() => return,
-            (Source::Read(_), _) => format!("there is no folder {}", folder.display()),
-        };
-        self.notes.push(format!("owners are not known: {reason}; name the kubelet's folder with --kubelet-dir"));
     }
 }

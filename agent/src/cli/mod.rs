@@ -1,10 +1,15 @@
 //! The command line: one file a subcommand.
 //!
-//! Data goes to stdout, diagnostics to stderr. Exit codes: 0 ok, 1 failure, 2 usage, 3 bad configuration.
+//! Data goes to stdout, diagnostics to stderr. Exit codes: 0 ok, 1 failure, 2 usage, 3 bad configuration or document,
+//! 4 a virtual machine would not start.
 
 pub mod check;
 mod devices;
+mod hostdev;
+mod machines;
 mod run;
+mod sight;
+mod vmi;
 
 use clap::{Parser, Subcommand};
 use std::{
@@ -15,7 +20,8 @@ use std::{
 /// Hands a host's VFIO devices to KubeVirt virtual machines.
 #[derive(Debug, Parser)]
 #[command(name = "vfiod", version, disable_help_subcommand = true, max_term_width = 120)]
-#[command(after_help = "Exit codes: 0 ok, 1 failure, 2 usage, 3 bad configuration.")]
+#[command(after_help = "Exit codes: 0 ok, 1 failure, 2 usage, 3 bad configuration or document, 4 a virtual machine \
+                        would not start.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -29,6 +35,11 @@ enum Command {
     Devices(devices::DevicesArgs),
     /// Validate a configuration
     Check(check::CheckArgs),
+    /// Show what virt-launcher makes of a virtual machine and the environment of its container
+    Hostdev(hostdev::HostdevArgs),
+    /// Look at virtual machines that are to run on this host
+    #[command(subcommand)]
+    Vmi(vmi::VmiCommand),
     /// Print the version
     Version,
 }
@@ -81,6 +92,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Devices(args) => devices::run(&args),
         Command::Check(args) => return check::run(&args),
+        Command::Hostdev(args) => hostdev::run(&args),
+        Command::Vmi(command) => vmi::run(&command),
         Command::Version => {
             _ = writeln!(io::stdout(), "vfiod {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -1,5 +1,6 @@
 //! `Allocate` and `GetPreferredAllocation`: grants as the container's environment and device nodes.
 
+use std::collections::HashMap;
 use vfiod_core::{
     allocator::{Grant, PreferenceError, Refusal, Resource, Slot},
     ownership::note,
@@ -30,6 +31,11 @@ pub(super) fn response(resource: &Resource, grant: &Grant) -> ContainerAllocateR
         }
     }
     response
+}
+
+/// The variables of one container for its grant.
+pub fn environment(resource: &Resource, grant: &Grant) -> HashMap<String, String> {
+    response(resource, grant).envs
 }
 
 /// A device node: the same path inside and outside, read, written and made (as KubeVirt does:

@@ -23,6 +23,7 @@ mod server;
 mod socket;
 mod supervisor;
 
+pub use allocate::environment;
 pub use desk::{Clock, Desk, FenceAnswer, FenceQuery};
 pub use kubelet::{KubeletFolder, KubeletSocket};
 pub use socket::remove_stale_sockets;
