@@ -6,6 +6,7 @@
 pub mod allocator;
 pub mod device;
 pub mod health;
+pub mod holding;
 pub mod hostdev;
 pub mod inventory;
 pub mod ownership;

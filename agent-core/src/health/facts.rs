@@ -1,8 +1,9 @@
 //! What health is judged from.
 
 use crate::device::{DeviceId, GroupId, Obstacle};
+use crate::holding::{Object, Process};
 use crate::ownership::Claim;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 /// All that is known of one device at one moment.
 #[derive(Debug, Clone)]
@@ -19,7 +20,7 @@ pub struct Facts<'a> {
     pub claim: Option<&'a Claim>,
     /// The claim of another member of its group that counts most against it.
     pub sibling: Option<Sibling<'a>>,
-    /// A process that has the device open and is not of a pod that owns it. Known only with the kernel probe.
+    /// Somebody who has the device open, or anything else of its group, and is not of a pod that owns it.
     pub holder: Option<&'a Holder>,
     /// Whether the kernel reported a fatal PCI error since the last reset. Known only with the kernel probe.
     pub aer_fatal: bool,
@@ -86,15 +87,31 @@ impl Sibling<'_> {
     }
 }
 
-/// A process that has a device open.
+/// Somebody who keeps a device from others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// Its process id in the host's pid namespace.
-    pub pid: u32,
-    /// Its command name (`/proc/PID/comm`).
-    pub command: Arc<str>,
-    /// Its container, where its cgroup names one.
-    pub container: Option<Arc<str>>,
+    /// What is open, where that is not the device itself: its group, or another member of it.
+    pub through: Option<Object>,
+    /// The process; `None` where the kernel counts an open file that no process shows.
+    pub process: Option<Arc<Process>>,
     /// Whether the owner it opened the device for is proved gone, and for longer than a minute.
     pub stuck: bool,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.stuck {
+            f.write_str("stuck: its owner is gone, but it is ")?;
+        }
+        match &self.process {
+            Some(process) => write!(f, "held by {process}")?,
+            None => f.write_str(
+                "held by nobody who shows it: the open file is mapped, on its way over a socket, or the kernel's own",
+            )?,
+        }
+        match &self.through {
+            Some(object) => write!(f, ", who has {object} open"),
+            None => Ok(()),
+        }
+    }
 }

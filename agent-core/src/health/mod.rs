@@ -20,6 +20,9 @@ pub const UNBOUND_GRACE: Duration = Duration::from_secs(60);
 /// claimed it may be asking for them next (a GPU and its audio function).
 pub const COMPANION_WINDOW: Duration = Duration::from_secs(1);
 
+/// How long a process of a pod may still have a device open after the pod's claim has ended, before it counts as stuck.
+pub const STUCK_AFTER: Duration = Duration::from_secs(60);
+
 /// What the kubelet is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {

@@ -115,9 +115,10 @@ impl Reason {
                 format!("unbind {} from {}, or bind it to vfio-pci or pci-stub", obstacle.member, obstacle.driver)
             }
             Self::NodeMissing(node) => format!("see why {node} is gone: `dmesg | grep -i vfio`, `ls -l /dev/vfio`"),
-            Self::Held(holder) => {
-                format!("end process {} ({}), or wait until it closes the device", holder.pid, holder.command)
+            Self::Held(Holder { process: Some(process), .. }) => {
+                format!("end process {} ({}), or wait until it closes the device", process.pid, process.command)
             }
+            Self::Held(Holder { process: None, .. }) => "wait until it is closed; `vfiod explain` looks again".into(),
             Self::AerFatal => "reset the device, then clear it".into(),
             Self::Cordoned => "uncordon it".into(),
             Self::Ready | Self::Claimed | Self::Owned(_) | Self::Removed | Self::GroupInUse { .. } | Self::Settling => {
@@ -152,16 +153,7 @@ impl fmt::Display for Reason {
                     None => Ok(()),
                 }
             }
-            Self::Held(holder) => {
-                if holder.stuck {
-                    f.write_str("stuck: its owner is gone, but it is ")?;
-                }
-                write!(f, "held by process {} ({})", holder.pid, holder.command)?;
-                match &holder.container {
-                    Some(container) => write!(f, " of container {container}"),
-                    None => Ok(()),
-                }
-            }
+            Self::Held(holder) => holder.fmt(f),
             Self::AerFatal => f.write_str("the kernel reported a fatal PCI error"),
             Self::Cordoned => f.write_str("cordoned by an administrator"),
             Self::Settling => f.write_str("flapping: it must be stable for a second first"),

@@ -3,10 +3,11 @@
 use super::*;
 use crate::{
     device::{Bdf, Obstacle},
+    holding::{Object, Place, Process},
     ownership::{Moment, Owner, Pod},
 };
 use proptest::prelude::*;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 static PENDING: LazyLock<Claim> = LazyLock::new(|| Claim::pending(Moment::ZERO, 1));
 static OWNED: LazyLock<Claim> = LazyLock::new(|| Claim::found(Moment::ZERO, 1, owner("vm-a")));
@@ -14,8 +15,16 @@ static FOREIGN: LazyLock<Claim> = LazyLock::new(|| Claim::found(Moment::ZERO, 2,
 static OBSTACLE: LazyLock<Obstacle> =
     LazyLock::new(|| Obstacle { member: "0000:01:00.1".into(), driver: "snd_hda_intel".into() });
 static HOLDER: LazyLock<Holder> =
-    LazyLock::new(|| Holder { pid: 4711, command: "qemu-kvm".into(), container: Some("compute".into()), stuck: false });
-static STUCK: LazyLock<Holder> = LazyLock::new(|| Holder { container: None, stuck: true, ..HOLDER.clone() });
+    LazyLock::new(|| Holder { through: None, process: Some(Arc::new(qemu(Some("a1")))), stuck: false });
+static STUCK: LazyLock<Holder> =
+    LazyLock::new(|| Holder { process: Some(Arc::new(qemu(None))), stuck: true, ..HOLDER.clone() });
+static UNSEEN: LazyLock<Holder> =
+    LazyLock::new(|| Holder { through: Some(Object::Group(7)), process: None, stuck: false });
+
+fn qemu(pod: Option<&str>) -> Process {
+    let place = Some(Place { pod: pod.map(Into::into), container: None });
+    Process { pid: 4711, started: None, command: "qemu-kvm".into(), place }
+}
 
 fn owner(name: &str) -> Owner {
     let pod = Pod { uid: None, name: Some(("vms".into(), name.into())) };
@@ -139,11 +148,16 @@ fn a_sibling_says_nothing_against_a_device_that_is_owned_itself() {
 #[test]
 fn a_foreign_holder_keeps_a_free_device_back_and_is_an_event_for_an_owned_one() {
     let facts = Facts { holder: Some(&HOLDER), ..well() };
-    let text = "held by process 4711 (qemu-kvm) of container compute";
+    let text = "held by process 4711 (qemu-kvm) of pod a1";
     assert_eq!(unhealthy(&facts, "Held"), text);
     assert_eq!(healthy(&of_pod_a(facts), "Held"), text);
     let stuck = unhealthy(&Facts { holder: Some(&STUCK), ..well() }, "Held");
     assert_eq!(stuck, "stuck: its owner is gone, but it is held by process 4711 (qemu-kvm)");
+    let unseen = unhealthy(&Facts { holder: Some(&UNSEEN), ..well() }, "Held");
+    assert!(
+        unseen.starts_with("held by nobody who shows it") && unseen.ends_with("who has IOMMU group 7 open"),
+        "{unseen}"
+    );
 }
 
 #[test]

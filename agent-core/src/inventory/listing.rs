@@ -1,10 +1,14 @@
 //! The devices listed under one resource.
 
-use super::{Overflow, flaps::Flaps, scene::Scene};
+use super::{
+    Overflow,
+    flaps::Flaps,
+    scene::{Scene, Times},
+};
 use crate::{
     allocator::{Blueprint, GroupWord, MESSAGE_LIMIT, Resource, Slot, Table},
     device::DeviceId,
-    health::{Health, Reason, UNBOUND_GRACE, Verdict},
+    health::{Health, Reason, STUCK_AFTER, UNBOUND_GRACE, Verdict},
     ownership::{Ledger, Moment},
     permit::ResourceName,
 };
@@ -29,6 +33,8 @@ pub(super) struct Listing {
 struct Entry {
     slot: Arc<Slot>,
     unbound_since: Option<Moment>,
+    /// Since when a process of a pod has it open though nobody owns it.
+    left_open_since: Option<Moment>,
 }
 
 /// What judging one device changed.
@@ -91,9 +97,15 @@ impl Listing {
             return self.drop(scene, flaps);
         }
 
+        let left_open_since =
+            scene.is_left_open().then(|| before.and_then(|entry| entry.left_open_since).unwrap_or(scene.now));
+        let stuck_at = left_open_since.map(|since| since + STUCK_AFTER);
+        let stuck = stuck_at.is_some_and(|at| at <= scene.now);
+
         let was = before.map(|entry| entry.slot.verdict());
-        let (verdict, settled_at) = self.verdict(scene, was.as_deref(), flaps);
-        let by_time = [scene.companion_deadline(), drop_at].into_iter().filter(|_| !claimed).chain([settled_at]);
+        let (verdict, settled_at) = self.verdict(scene, was.as_deref(), stuck, flaps);
+        let by_time = [scene.companion_deadline(), drop_at].into_iter().filter(|_| !claimed);
+        let by_time = by_time.chain([settled_at, stuck_at.filter(|_| !stuck)]);
         let mut change = Change { again: by_time.flatten().min(), ..Change::default() };
         if was.as_deref() != Some(&verdict) {
             change.transition = Some((was.as_deref().cloned(), Some(verdict.clone())));
@@ -120,24 +132,32 @@ impl Listing {
                 Arc::new(Slot::new(blueprint.unwrap_or_else(|| Blueprint::unknown(scene.id, word)), verdict))
             }
         };
-        self.entries.insert(scene.id, Entry { slot, unbound_since });
+        self.entries.insert(scene.id, Entry { slot, unbound_since, left_open_since });
         change
     }
 
     /// The verdict; a device that flapped is told when it may be healthy again.
-    fn verdict(&self, scene: &Scene<'_>, was: Option<&Verdict>, flaps: &mut Flaps) -> (Verdict, Option<Moment>) {
-        let (name, verdict) = (self.resource.name(), scene.verdict(false));
+    fn verdict(
+        &self,
+        scene: &Scene<'_>,
+        was: Option<&Verdict>,
+        stuck: bool,
+        flaps: &mut Flaps,
+    ) -> (Verdict, Option<Moment>) {
+        let (name, verdict) = (self.resource.name(), scene.verdict(Times { settling: false, stuck }));
         let was_healthy = was.is_some_and(|was| was.health == Health::Healthy);
         match verdict.health {
-            // That another member of its group is claimed is no fault of the device.
-            Health::Unhealthy if was_healthy && !matches!(verdict.reason, Reason::GroupInUse { .. }) => {
+            // That somebody has it, or another member of its group, is no fault of the device.
+            Health::Unhealthy
+                if was_healthy && !matches!(verdict.reason, Reason::GroupInUse { .. } | Reason::Held(_)) =>
+            {
                 flaps.fell(name, scene.id, scene.now);
             }
             Health::Unhealthy => flaps.unwell(name, scene.id),
             Health::Healthy if was_healthy => {}
             Health::Healthy => {
                 if let Some(at) = flaps.recovery(name, scene.id, scene.now) {
-                    return (scene.verdict(true), Some(at));
+                    return (scene.verdict(Times { settling: true, stuck }), Some(at));
                 }
             }
         }

@@ -5,12 +5,14 @@
 //! became different. Nothing is judged twice for one event, however many devices the host has.
 
 mod flaps;
+mod held;
 mod host;
 mod listing;
 mod outcome;
 mod scene;
 mod view;
 
+pub use held::Unreleased;
 pub use host::{Completeness, Host};
 pub use outcome::{Outcome, Overflow, Transition};
 pub use view::View;
@@ -24,7 +26,7 @@ use crate::{
 };
 use flaps::Flaps;
 use listing::{Change, Listing};
-use scene::Scene;
+use scene::{Scene, Seen, Times};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -36,6 +38,7 @@ pub struct Inventory {
     permit: Arc<Permit>,
     host: Host,
     ledger: Ledger,
+    seen: Seen,
     listings: BTreeMap<ResourceName, Listing>,
     /// The resources that list a device: one, but for devices that were in use when they changed hands.
     listed: HashMap<DeviceId, Vec<ResourceName>>,
@@ -85,6 +88,8 @@ impl Inventory {
     ) {
         let changed = self.host.replace(devices, groups, complete);
         self.dirty.extend(changed);
+        let (host, broken) = (&self.host, &mut self.seen.broken);
+        broken.retain(|&id| host.device(id).is_some_and(|device| device.binding.is_vfio()));
         if let Some(nodes) = nodes {
             self.nodes_read(nodes);
         }
@@ -92,7 +97,12 @@ impl Inventory {
 
     /// Takes what sysfs says of one device now; `None` when it is gone.
     pub fn device_read(&mut self, id: DeviceId, device: Option<Device>) {
+        let bound = |host: &Host| host.device(id).is_some_and(|device| device.binding.is_vfio());
+        let was_bound = bound(&self.host);
         let changed = self.host.set_device(id, device);
+        if was_bound && !bound(&self.host) {
+            self.seen.broken.remove(&id);
+        }
         self.dirty.extend(changed);
     }
 
@@ -125,6 +135,10 @@ impl Inventory {
 
     /// Takes one look at the sources of ownership; returns whether it changed anything.
     pub fn observed(&mut self, reading: &Reading) -> bool {
+        let informed = reading.checkpoint.read().is_some() || reading.pod_resources.read().is_some();
+        if informed && !std::mem::replace(&mut self.seen.informed, true) {
+            self.mark_held();
+        }
         let changed = self.ledger.observe(reading);
         for &device in &changed {
             self.mark_with_group(device);
@@ -169,7 +183,7 @@ impl Inventory {
     /// Judges one device under a resource whether it is listed or not; under none, it is judged for itself.
     #[must_use]
     pub fn examine(&self, resource: Option<&str>, id: DeviceId, now: Moment) -> Verdict {
-        self.scene(resource, id, now).verdict(false)
+        self.scene(resource, id, now).verdict(Times::default())
     }
 
     /// Whether a container that was given `devices` of `resource` may start.
@@ -234,7 +248,7 @@ impl Inventory {
     }
 
     fn scene<'a>(&'a self, resource: Option<&'a str>, id: DeviceId, now: Moment) -> Scene<'a> {
-        Scene { host: &self.host, ledger: &self.ledger, permit: &self.permit, resource, id, now }
+        Scene { host: &self.host, ledger: &self.ledger, permit: &self.permit, seen: &self.seen, resource, id, now }
     }
 
     /// The served resource that permits a device now.
@@ -255,8 +269,8 @@ impl Inventory {
     /// Judges one device under one resource.
     fn judge(&mut self, resource: &ResourceName, id: DeviceId, target: bool, now: Moment) -> Change {
         let Some(listing) = self.listings.get_mut(resource) else { return Change::default() };
-        let (host, ledger, permit) = (&self.host, &self.ledger, &self.permit);
-        let scene = Scene { host, ledger, permit, resource: Some(resource.as_str()), id, now };
+        let (host, ledger, permit, seen) = (&self.host, &self.ledger, &self.permit, &self.seen);
+        let scene = Scene { host, ledger, permit, seen, resource: Some(resource.as_str()), id, now };
         let word = host.group_of(id).map(|group| Arc::clone(self.words.entry(group).or_default()));
         let change = listing.judge(&scene, target, word, &mut self.flaps);
         let names = self.listed.entry(id).or_default();

@@ -4,11 +4,32 @@ use super::Host;
 use crate::{
     allocator::{Blueprint, GroupWord},
     device::{Binding, DevNodes, Device, DeviceId, Group, GroupId},
-    health::{COMPANION_WINDOW, Driver, Facts, GroupState, Sibling, Verdict, judge},
+    health::{COMPANION_WINDOW, Driver, Facts, GroupState, Holder, Sibling, Verdict, judge},
+    holding::{Held, Holdings, Object, Process, Relation, relation},
     ownership::{Claim, Ledger, Moment},
     permit::Permit,
 };
-use std::{cmp::Reverse, sync::Arc};
+use std::{cmp::Reverse, collections::HashSet, sync::Arc};
+
+/// What was seen in the kernel, besides what sysfs shows.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// What is open, and by whom.
+    pub(super) holdings: Holdings,
+    /// Devices of which the kernel reported a fatal PCI error since they were bound last.
+    pub(super) broken: HashSet<DeviceId>,
+    /// Whether a source of ownership has been read.
+    pub(super) informed: bool,
+}
+
+/// What a verdict depends on besides the facts: how long they have held.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Times {
+    /// It flapped, and must prove first that it is well.
+    pub(super) settling: bool,
+    /// Its last owner is gone for longer than a minute.
+    pub(super) stuck: bool,
+}
 
 /// One device under one resource, and what is known around it.
 #[derive(Clone, Copy)]
@@ -16,6 +37,7 @@ pub(super) struct Scene<'a> {
     pub(super) host: &'a Host,
     pub(super) ledger: &'a Ledger,
     pub(super) permit: &'a Permit,
+    pub(super) seen: &'a Seen,
     /// The resource; none where the device is judged for itself.
     pub(super) resource: Option<&'a str>,
     pub(super) id: DeviceId,
@@ -56,8 +78,8 @@ impl<'a> Scene<'a> {
         Some(Blueprint { id: self.id, numa: device.numa, group: device.group, word, lone, nodes })
     }
 
-    /// The verdict. What is `settling` must prove first that it is well.
-    pub(super) fn verdict(&self, settling: bool) -> Verdict {
+    /// The verdict, under the conditions that depend on time.
+    pub(super) fn verdict(&self, Times { settling, stuck }: Times) -> Verdict {
         let device = self.device();
         let driver = match device.map(|device| &device.binding) {
             Some(Binding::Vfio(_)) => Driver::Vfio,
@@ -74,6 +96,7 @@ impl<'a> Scene<'a> {
         };
         let missing_node = device.zip(group).and_then(|(device, group)| self.host.nodes().missing(device, group));
         let claim = self.claim();
+        let holder = self.stranger().map(|holder| Holder { stuck, ..holder });
         judge(&Facts {
             present: device.is_some(),
             driver,
@@ -81,8 +104,8 @@ impl<'a> Scene<'a> {
             missing_node: missing_node.as_deref(),
             claim,
             sibling: if claim.is_none() { self.gravest_sibling() } else { None },
-            holder: None,
-            aer_fatal: false,
+            holder: holder.as_ref(),
+            aer_fatal: self.seen.broken.contains(&self.id),
             cordoned: false,
             settling,
         })
@@ -92,6 +115,45 @@ impl<'a> Scene<'a> {
     pub(super) fn companion_deadline(&self) -> Option<Moment> {
         let waiting = |sibling: &Sibling<'_>| !sibling.settled && sibling.claim.owner().is_some();
         self.siblings().filter(waiting).map(|sibling| sibling.claim.since + COMPANION_WINDOW).min()
+    }
+
+    /// Whether a process of a pod still has the device open, though nobody owns it any more.
+    pub(super) fn is_left_open(&self) -> bool {
+        let in_pod = |process: &Process| process.place.as_ref().is_some_and(|place| place.pod.is_some());
+        self.claim().is_none()
+            && self.stranger().and_then(|holder| holder.process).is_some_and(|process| in_pod(&process))
+    }
+
+    /// Whoever has the device open, or anything else of its group, and is proved to be of no pod that owns one of them.
+    ///
+    /// While no source of ownership has ever been read, a process of a pod is taken for the owner's.
+    fn stranger(&self) -> Option<Holder> {
+        let claims = || self.members().flat_map(|id| self.ledger.of(id)).map(|(_, claim)| claim);
+        let judge = |process: &Process| {
+            let in_pod = process.place.as_ref().is_none_or(|place| place.pod.is_some());
+            if in_pod && !self.seen.informed { Relation::Unknown } else { relation(process, claims()) }
+        };
+        self.open_objects().find_map(|(object, held)| {
+            let through = (object != Object::Device(self.id)).then_some(object);
+            let foreign = held.by.iter().find(|opening| judge(&opening.process) == Relation::Foreign);
+            let process = foreign.map(|opening| Arc::clone(&opening.process));
+            // What nobody shows can be anybody's: the owner's, where there is one.
+            let unseen = held.by.is_empty() && self.seen.informed && claims().next().is_none();
+            (process.is_some() || unseen).then_some(Holder { through, process, stuck: false })
+        })
+    }
+
+    /// What is open of the device and its group, the device itself first.
+    fn open_objects(&self) -> impl Iterator<Item = (Object, &'a Held)> + use<'a> {
+        let holdings = &self.seen.holdings;
+        let group = self.host.group_of(self.id).map(Object::Group);
+        let objects = self.members().map(Object::Device).chain(group);
+        objects.filter_map(move |object| holdings.get(object).map(|held| (object, held)))
+    }
+
+    /// The members of its group, itself first.
+    fn members(&self) -> impl Iterator<Item = DeviceId> + use<'a> {
+        std::iter::once(self.id).chain(self.others())
     }
 
     /// Mediated devices never have an IOMMU of their own, and need none.

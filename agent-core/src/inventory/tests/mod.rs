@@ -3,6 +3,7 @@
 mod claims;
 mod generated;
 mod groups;
+mod holders;
 mod host;
 mod life;
 mod limits;
