@@ -5,6 +5,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use vfiod_core::{
     allocator::Register,
     device::DeviceId,
+    inventory::Unreleased,
     ownership::{Conflict, Moment},
     permit::ResourceName,
 };
@@ -68,4 +69,6 @@ pub enum FenceAnswer {
     Unknown(Conflict),
     /// Another pod came first.
     Shut(Conflict),
+    /// Somebody else still has a device open.
+    Held(Unreleased),
 }

@@ -10,6 +10,7 @@ use tonic::Status;
 use vfiod_core::{
     allocator::{Refusal, Resource},
     device::DeviceId,
+    inventory::Unreleased,
     ownership::Conflict,
 };
 
@@ -44,6 +45,9 @@ pub(super) async fn pre_start(desk: &Desk, resource: &Resource, ids: &[String]) 
         Ok(Ok(FenceAnswer::Shut(conflict))) => Err(Status::unavailable(format!(
             "{} and came first; this container starts when that pod has ended",
             describe(&conflict)
+        ))),
+        Ok(Ok(FenceAnswer::Held(Unreleased { device, holder, .. }))) => Err(Status::unavailable(format!(
+            "{device} cannot be opened yet: {holder}; the kubelet tries again (how long vfiod waits for a release: preStart.releaseWait)"
         ))),
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::plugin::{FenceAnswer, FenceQuery};
 use std::time::Duration;
+use tracing::{debug, info, warn};
 use vfiod_core::{
     health::Reason,
-    inventory::Inventory,
+    inventory::{Inventory, Unreleased},
     ownership::{Fence, Moment, PENDING_GRACE},
 };
 
@@ -22,44 +23,78 @@ pub(super) struct Fences {
 struct Waiting {
     query: FenceQuery,
     since: Moment,
+    /// Until when it waits for what stands in its way now.
+    until: Moment,
 }
 
 impl Fences {
     /// Takes a query; answers it at once where what is known suffices. Returns whether ownership must be read for it.
     pub(super) fn ask(&mut self, query: FenceQuery, inventory: &Inventory, now: Moment) -> bool {
-        let decision = decide(&query, inventory);
-        // Whoever stands in the way may be gone: only a reading that begins now can tell.
-        let wait = matches!(decision, FenceAnswer::Shut(_) | FenceAnswer::Unknown(_));
-        if wait {
-            self.waiting.push(Waiting { query, since: now });
-        } else {
-            answer(query, decision);
+        let waits = self.waiting.len();
+        self.consider(Waiting { query, since: now, until: now }, inventory, None, now);
+        let waits = self.waiting.len() > waits;
+        if waits
+            && let Some(Waiting { query, .. }) = self.waiting.last()
+            && let FenceAnswer::Held(unreleased) = decide(query, inventory)
+        {
+            let Unreleased { device, holder, .. } = unreleased;
+            info!(resource = %query.resource, %device, "a container waits: {holder}");
         }
-        wait
+        waits
     }
 
     /// Decides again after ownership was read; `begun` is when that reading began.
-    pub(super) fn review(&mut self, inventory: &Inventory, begun: Moment, now: Moment) {
+    pub(super) fn owners_read(&mut self, inventory: &Inventory, begun: Moment, now: Moment) {
+        self.review(inventory, Some(begun), now);
+    }
+
+    /// Decides again after anything happened, time included.
+    pub(super) fn look(&mut self, inventory: &Inventory, now: Moment) {
+        self.review(inventory, None, now);
+    }
+
+    /// Until when the first of them waits; `None` when nobody does.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        self.waiting.iter().map(|waiting| waiting.until).min()
+    }
+
+    fn review(&mut self, inventory: &Inventory, begun: Option<Moment>, now: Moment) {
         for waiting in std::mem::take(&mut self.waiting) {
-            let late = now >= waiting.since + PATIENCE;
-            let fresh = begun >= waiting.since;
-            let decision = decide(&waiting.query, inventory);
-            let decided = match decision {
-                FenceAnswer::Open | FenceAnswer::Unusable(_) => true,
-                FenceAnswer::Shut(_) => fresh,
-                FenceAnswer::Unknown(_) => false,
-            };
-            if decided || late {
-                answer(waiting.query, decision);
-            } else {
-                self.waiting.push(waiting);
-            }
+            self.consider(waiting, inventory, begun, now);
         }
     }
 
-    /// Until when the eldest waits; `None` when nobody does.
-    pub(super) fn deadline(&self) -> Option<Moment> {
-        self.waiting.iter().map(|waiting| waiting.since + PATIENCE).min()
+    /// Answers one, or lets it wait on.
+    fn consider(&mut self, waiting: Waiting, inventory: &Inventory, begun: Option<Moment>, now: Moment) {
+        let Waiting { query, since, .. } = waiting;
+        let decision = decide(&query, inventory);
+        // Whoever came first may be gone: only a reading that begins now can tell.
+        let fresh = begun.is_some_and(|begun| begun >= since);
+        let patience = match &decision {
+            FenceAnswer::Open | FenceAnswer::Unusable(_) => Duration::ZERO,
+            FenceAnswer::Shut(_) if fresh => Duration::ZERO,
+            FenceAnswer::Shut(_) | FenceAnswer::Unknown(_) => PATIENCE,
+            FenceAnswer::Held(_) => inventory.permit().settings().release_wait,
+        };
+        let until = since + patience;
+        if now < until {
+            self.waiting.push(Waiting { query, since, until });
+            return;
+        }
+        match decision {
+            // Nobody is kept from starting for what is not proved.
+            FenceAnswer::Held(Unreleased { proved: false, device, holder }) => {
+                warn!(resource = %query.resource, %device, "a container starts although the device is {holder}: it may be of the same pod");
+                answer(query, FenceAnswer::Open);
+            }
+            decision => {
+                if decision == FenceAnswer::Open && now > since {
+                    let waited = now.saturating_sub(since).as_millis();
+                    debug!(resource = %query.resource, "a container starts after {waited} ms");
+                }
+                answer(query, decision);
+            }
+        }
     }
 }
 
@@ -69,7 +104,9 @@ fn decide(query: &FenceQuery, inventory: &Inventory) -> FenceAnswer {
         return FenceAnswer::Unusable(why);
     }
     match inventory.fence(query.resource.as_str(), &query.devices) {
-        Fence::Open => FenceAnswer::Open,
+        Fence::Open => {
+            inventory.unreleased(query.resource.as_str(), &query.devices).map_or(FenceAnswer::Open, FenceAnswer::Held)
+        }
         Fence::Shut(conflict) => FenceAnswer::Shut(conflict),
         Fence::Unknown(conflict) => FenceAnswer::Unknown(conflict),
     }

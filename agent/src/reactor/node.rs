@@ -178,7 +178,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
                 if node.inventory.observed(&reading) {
                     ears.channels.desk.register.follow(node.inventory.ledger().youngest());
                 }
-                node.fences.review(&node.inventory, reading.begun, clock.now());
+                node.fences.owners_read(&node.inventory, reading.begun, clock.now());
             }
             () = changed(&mut ears.follow) => node.reload().await,
             command = ears.channels.commands.recv() => match command {
@@ -208,6 +208,7 @@ impl Node {
             let _ = ears.channels.opened.send(resource);
         }
         self.wake = outcome.wake;
+        self.fences.look(&self.inventory, ears.channels.desk.clock.now());
     }
 
     /// Notes what was answered to the kubelet since the last look.
@@ -226,9 +227,6 @@ impl Node {
     }
 
     fn timer(&mut self, ears: &mut Ears, now: Moment) {
-        if self.fences.deadline().is_some_and(|deadline| deadline <= now) {
-            self.fences.review(&self.inventory, now, now);
-        }
         ears.host.want_devices(self.retries.take(now));
         if self.next_rescan <= now {
             self.rescan(ears, now);
