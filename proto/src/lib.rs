@@ -1,10 +1,11 @@
-//! The kubelet's plugin APIs as Rust types, generated from the `.proto` files beside this crate.
+//! The kubelet's plugin APIs and vfiod's own as Rust types, generated from the `.proto` files beside this crate.
 //!
 //! | module | API | who serves it |
 //! |---|---|---|
 //! | [`deviceplugin`] | device plugin v1beta1 | the plugin; `Registration` by the kubelet |
 //! | [`pluginregistration`] | plugin watcher registration v1 | the plugin |
 //! | [`podresources`] | pod resources v1 | the kubelet |
+//! | [`status`] | vfiod's status v1 | vfiod |
 
 /// Device plugin API v1beta1.
 pub mod deviceplugin {
@@ -40,6 +41,18 @@ pub mod podresources {
         reason = "generated code"
     )]
     tonic::include_proto!("v1");
+}
+
+/// vfiod's own status API v1.
+pub mod status {
+    #![allow(
+        missing_docs,
+        unused_qualifications,
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        reason = "generated code"
+    )]
+    tonic::include_proto!("vfiod.status.v1");
 }
 
 /// `RegisterRequest.version` of the device plugin API.
