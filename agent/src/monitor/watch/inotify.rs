@@ -31,6 +31,8 @@ pub(super) enum Role {
     Hop,
     /// A target folder.
     Folder,
+    /// A target folder whose files are watched for being opened and closed.
+    Uses,
     /// A target file.
     File,
 }
@@ -57,6 +59,7 @@ impl Role {
         match self {
             Self::Hop => names | itself | folder,
             Self::Folder => names | itself | folder | WatchFlags::CLOSE_WRITE | WatchFlags::ATTRIB,
+            Self::Uses => Self::Folder.flags() | WatchFlags::OPEN | WatchFlags::CLOSE_NOWRITE,
             Self::File => {
                 itself | WatchFlags::DONT_FOLLOW | WatchFlags::CLOSE_WRITE | WatchFlags::MODIFY | WatchFlags::ATTRIB
             }
@@ -164,7 +167,10 @@ impl Event {
     /// What it says about the content of the watched inode.
     pub(super) const fn content_change(&self) -> Option<ChangeKind> {
         let flags = self.flags;
-        if flags.intersects(ReadFlags::CREATE.union(ReadFlags::MOVED_TO)) {
+        if flags.contains(ReadFlags::ISDIR) && flags.intersects(ReadFlags::OPEN.union(ReadFlags::CLOSE_NOWRITE)) {
+            // Somebody lists the folder: this process, for one.
+            None
+        } else if flags.intersects(ReadFlags::CREATE.union(ReadFlags::MOVED_TO)) {
             Some(ChangeKind::Created)
         } else if flags.intersects(ReadFlags::DELETE.union(ReadFlags::MOVED_FROM)) {
             Some(ChangeKind::Removed)
@@ -172,6 +178,10 @@ impl Event {
             Some(ChangeKind::Written)
         } else if flags.contains(ReadFlags::ATTRIB) {
             Some(ChangeKind::Attrib)
+        } else if flags.contains(ReadFlags::OPEN) {
+            Some(ChangeKind::Opened)
+        } else if flags.contains(ReadFlags::CLOSE_NOWRITE) {
+            Some(ChangeKind::Closed)
         } else {
             None
         }

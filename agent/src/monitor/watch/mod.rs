@@ -26,12 +26,25 @@ pub enum ChangeKind {
     Removed,
     /// A file was written: in a folder, closed after writing; for a target file, any write or a replacement.
     Written,
+    /// A file of the folder was opened; only [`Watcher::watch_uses`] tells.
+    Opened,
+    /// A file of the folder that could not be written was closed; only [`Watcher::watch_uses`] tells. One that could be
+    /// is [`ChangeKind::Written`].
+    Closed,
     /// Permissions, owner or times changed; without a name, of the target itself.
     Attrib,
     /// The target exists now. What is inside it has not been reported: look.
     Appeared,
     /// The target is gone.
     Vanished,
+}
+
+impl ChangeKind {
+    /// Whether a file was opened or closed.
+    #[must_use]
+    pub const fn is_use(self) -> bool {
+        matches!(self, Self::Opened | Self::Closed | Self::Written)
+    }
 }
 
 /// One change of one target.
@@ -68,6 +81,7 @@ pub enum State {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Target {
     Folder,
+    Uses,
     File,
 }
 
@@ -103,6 +117,11 @@ impl<K: Copy + PartialEq> Watcher<K> {
     /// Watches the names in a folder. What is there already is not reported: add the watch, then look.
     pub fn watch_folder(&mut self, key: K, path: &Path) -> State {
         self.add(key, path, Target::Folder)
+    }
+
+    /// Watches the names in a folder, and who opens and closes the files there.
+    pub fn watch_uses(&mut self, key: K, path: &Path) -> State {
+        self.add(key, path, Target::Uses)
     }
 
     /// Watches one file, through all symlinks that lead to it.
@@ -187,7 +206,9 @@ impl<K: Copy + PartialEq> Watcher<K> {
             let kinds: &[ChangeKind] = match (before.target(), watched.route.target(), watched.target) {
                 (None, Some(_), _) => &[ChangeKind::Appeared],
                 (Some(_), None, _) => &[ChangeKind::Vanished],
-                (Some(old), Some(new), Target::Folder) if old != new => &[ChangeKind::Vanished, ChangeKind::Appeared],
+                (Some(old), Some(new), Target::Folder | Target::Uses) if old != new => {
+                    &[ChangeKind::Vanished, ChangeKind::Appeared]
+                }
                 (Some(old), Some(new), Target::File) if old != new => &[ChangeKind::Written],
                 _ => &[],
             };
@@ -219,7 +240,7 @@ impl<K> Watched<K> {
         }
         let kind = event.content_change()?;
         match self.target {
-            Target::Folder => Some((event.name.as_deref(), kind)),
+            Target::Folder | Target::Uses => Some((event.name.as_deref(), kind)),
             Target::File => Some((None, ChangeKind::Written)),
         }
     }

@@ -117,6 +117,7 @@ fn walk(inotify: &Inotify, path: &Path, target: Target, hops: &mut Vec<(WatchId,
     }
     match target {
         Target::Folder => inotify.watch(&here, Role::Folder).map(End::Target),
+        Target::Uses => inotify.watch(&here, Role::Uses).map(End::Target),
         Target::File => Ok(End::Nothing),
     }
 }
