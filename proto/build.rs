@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(files, ["proto"])?;
     tonic_prost_build::configure()
         // What the command line writes as JSON is what went over the socket.
-        .message_attribute("vfiod.status.v1", "#[derive(serde::Serialize)] #[serde(rename_all = \"camelCase\")]")
+        .message_attribute(".vfiod.status.v1", "#[derive(serde::Serialize)] #[serde(rename_all = \"camelCase\")]")
         .compile_fds(descriptors)?;
     Ok(())
 }
