@@ -49,6 +49,23 @@ impl Held {
     pub fn is_open(&self) -> bool {
         self.count.map_or(!self.by.is_empty(), |count| count > 0)
     }
+
+    /// Adds descriptors of a process.
+    pub fn add(&mut self, process: &Arc<Process>, descriptors: u32) {
+        match self.by.iter_mut().find(|opening| opening.process.pid == process.pid) {
+            Some(opening) => {
+                opening.descriptors += descriptors;
+                opening.process = Arc::clone(process);
+            }
+            None => self.by.push(Opening { process: Arc::clone(process), descriptors }),
+        }
+    }
+
+    /// Whether a process shows it.
+    #[must_use]
+    pub fn shows(&self, pid: u32) -> bool {
+        self.by.iter().any(|opening| opening.process.pid == pid)
+    }
 }
 
 /// All that is open on this node.
