@@ -1,0 +1,161 @@
+//! Answering questions, each by asking the reactor.
+
+use super::socket::{BindError, Socket};
+use futures_util::{Stream, StreamExt, stream};
+use std::{convert::Infallible, path::Path, pin::Pin, time::Duration};
+use tokio::{
+    net::UnixListener,
+    sync::{broadcast, mpsc, oneshot, watch},
+    time::{sleep, timeout},
+};
+use tonic::{Request, Response, Status};
+use tracing::{info, warn};
+use vfiod_core::device::DeviceId;
+use vfiod_proto::status::{
+    ExplainRequest, Explanation, HolderEvent, HoldersReply, HoldersRequest,
+    status_server::{Status as Api, StatusServer},
+};
+
+/// A question to the reactor.
+#[derive(Debug)]
+pub enum Query {
+    /// What is open now?
+    Holders(oneshot::Sender<HoldersReply>),
+    /// What is open now, and what changes from then on?
+    Follow(oneshot::Sender<(HoldersReply, broadcast::Receiver<HolderEvent>)>),
+    /// What is known of a device? Nothing, where neither the host nor the kubelet knows it.
+    Explain(DeviceId, oneshot::Sender<Option<Explanation>>),
+}
+
+/// How long the reactor may take: a look at the kernel's tables takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The pause before looking again whether the socket is free, while another vfiod has it.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// The pause after a connection that could not be accepted.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves on the socket at `path` until `stop` is set. Never ends the agent: what keeps it from serving is logged.
+pub async fn serve(path: &Path, queries: mpsc::UnboundedSender<Query>, mut stop: watch::Receiver<bool>) {
+    let mut told = false;
+    let (socket, listener) = loop {
+        match Socket::bind(path) {
+            Ok(bound) => break bound,
+            Err(taken @ BindError::Taken(_)) => {
+                if !std::mem::replace(&mut told, true) {
+                    info!("{taken}");
+                }
+            }
+            Err(error) => return warn!("{error}; `vfiod holders` and `vfiod explain` read the host themselves"),
+        }
+        tokio::select! {
+            () = sleep(RETRY) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    };
+    let service = StatusServer::new(Service { queries, stop: stop.clone() });
+    let end = async move {
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    let served = tonic::transport::Server::builder()
+        .add_service(service)
+        .serve_with_incoming_shutdown(incoming(listener), end)
+        .await;
+    if let Err(error) = served {
+        warn!("the status socket failed: {error}");
+    }
+    drop(socket);
+}
+
+fn incoming(listener: UnixListener) -> impl Stream<Item = Result<tokio::net::UnixStream, Infallible>> + Send {
+    stream::unfold(listener, |listener| async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => return Some((Ok(stream), listener)),
+                Err(_) => sleep(PAUSE).await,
+            }
+        }
+    })
+}
+
+struct Service {
+    queries: mpsc::UnboundedSender<Query>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Service {
+    async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Status> {
+        let (answer, answered) = oneshot::channel();
+        let stopping = || Status::unavailable("vfiod is stopping");
+        self.queries.send(query(answer)).map_err(|_| stopping())?;
+        match timeout(PATIENCE, answered).await {
+            Ok(answer) => answer.map_err(|_| stopping()),
+            Err(_) => Err(Status::deadline_exceeded(format!(
+                "the kernel's tables could not be read within {} s; see the log of vfiod",
+                PATIENCE.as_secs()
+            ))),
+        }
+    }
+}
+
+type Events = Pin<Box<dyn Stream<Item = Result<HolderEvent, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Api for Service {
+    async fn holders(&self, _: Request<HoldersRequest>) -> Result<Response<HoldersReply>, Status> {
+        self.ask(Query::Holders).await.map(Response::new)
+    }
+
+    type FollowHoldersStream = Events;
+
+    async fn follow_holders(&self, _: Request<HoldersRequest>) -> Result<Response<Events>, Status> {
+        let (now, changes) = self.ask(Query::Follow).await?;
+        let open = now.objects.into_iter().flat_map(opened);
+        let changes = stream::unfold(changes, |mut changes| async move {
+            match changes.recv().await {
+                Ok(event) => Some((Ok(event), changes)),
+                Err(broadcast::error::RecvError::Lagged(count)) => {
+                    let message = format!("{count} changes came faster than they were taken; follow again");
+                    Some((Err(Status::data_loss(message)), changes))
+                }
+                Err(broadcast::error::RecvError::Closed) => None,
+            }
+        });
+        let mut stop = self.stop.clone();
+        let stopped = async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        let events = stream::iter(open.map(Ok)).chain(changes).take_until(stopped);
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<Explanation>, Status> {
+        let device = request.get_ref().device.as_str();
+        let id = device.parse::<DeviceId>().map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let explanation = self.ask(|answer| Query::Explain(id, answer)).await?;
+        let unknown = || Status::not_found(format!("neither this host nor its kubelet knows {id}"));
+        explanation.map(Response::new).ok_or_else(unknown)
+    }
+}
+
+/// What is open when a stream begins, as events.
+fn opened(object: vfiod_proto::status::HeldObject) -> Vec<HolderEvent> {
+    let event = HolderEvent {
+        what: "open".to_owned(),
+        kind: object.kind,
+        id: object.id,
+        resource: object.resource,
+        owner: object.owner,
+        open_count: object.open_count,
+        ..HolderEvent::default()
+    };
+    if object.holders.is_empty() {
+        return vec![event];
+    }
+    let of = |holder: vfiod_proto::status::Holder| {
+        let at_ms = holder.since_ms.unwrap_or_default();
+        HolderEvent { holder: Some(holder), at_ms, ..event.clone() }
+    };
+    object.holders.into_iter().map(of).collect()
+}
