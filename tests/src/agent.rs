@@ -15,6 +15,8 @@ use tempfile::TempDir;
 /// How long anything that should happen may take; far longer than it does.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+const STATUS_SOCKET: &str = "status.sock";
+
 /// A running `vfiod run`. Killed when dropped; its log is printed when the test fails.
 #[derive(Debug)]
 pub struct Agent {
@@ -75,6 +77,12 @@ impl Agent {
     #[must_use]
     pub fn config_path(&self) -> PathBuf {
         self.folder.path().join("config.yaml")
+    }
+
+    /// Its status socket.
+    #[must_use]
+    pub fn status_socket(&self) -> PathBuf {
+        self.folder.path().join(STATUS_SOCKET)
     }
 
     /// Writes its configuration anew.
@@ -212,6 +220,8 @@ impl AgentBuilder {
             .arg("--kubelet-dir")
             .arg(&self.kubelet_dir)
             .args(["--log-level", &self.log_level])
+            .arg("--status-socket")
+            .arg(folder.path().join(STATUS_SOCKET))
             .args(&self.flags)
             .envs(self.variables)
             .stdin(Stdio::null())

@@ -42,6 +42,7 @@ mod iommu;
 mod mdev;
 mod netlink;
 mod pci;
+mod process;
 mod removal;
 mod spec;
 mod sriov;
@@ -72,6 +73,7 @@ pub use self::{
     faults::Fault,
     fleet::{MdevFleet, PciFleet},
     netlink::{Delivery, Injection, enter_private_network},
+    process::{Process, ProcessSpec},
     spec::{MdevSpec, MdevType, PciSpec, Sriov, VirtualParent},
     uevent::{Action, Uevent},
 };
