@@ -20,10 +20,12 @@
 pub mod cli;
 pub mod config;
 pub mod discovery;
+pub mod holders;
 pub mod io;
 pub mod monitor;
 pub mod ownership;
 pub mod plugin;
 pub mod probe;
 pub mod reactor;
+pub mod status;
 pub mod telemetry;

@@ -5,11 +5,14 @@
 
 pub mod check;
 mod devices;
+mod explain;
+mod holders;
 mod hostdev;
 mod machines;
 mod run;
 mod sight;
 mod vmi;
+mod witness;
 
 use clap::{Parser, Subcommand};
 use std::{
@@ -33,6 +36,10 @@ enum Command {
     Run(run::RunArgs),
     /// Show this host's candidates: resource, driver, group, NUMA node, health and why
     Devices(devices::DevicesArgs),
+    /// Show who has what open: process, container, pod, and whom the kubelet gave it to
+    Holders(holders::HoldersArgs),
+    /// Explain one device: what is true, what is missing, what to do next
+    Explain(explain::ExplainArgs),
     /// Validate a configuration
     Check(check::CheckArgs),
     /// Show what virt-launcher makes of a virtual machine and the environment of its container
@@ -91,6 +98,8 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Devices(args) => devices::run(&args),
+        Command::Holders(args) => holders::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Check(args) => return check::run(&args),
         Command::Hostdev(args) => hostdev::run(&args),
         Command::Vmi(command) => vmi::run(&command),

@@ -7,6 +7,7 @@ use crate::{
     io::{IoMode, Runtime},
     plugin::{Clock, Desk, KubeletFolder, KubeletSocket, Supervisor},
     reactor::{self, Channels, Command, NodeOptions},
+    status::{self, DEFAULT_SOCKET},
     telemetry::{self, LogFormat},
 };
 use clap::Args;
@@ -41,6 +42,9 @@ pub struct RunArgs {
     /// How often everything is read again, as a safety net
     #[arg(long, env = "VFIOD_RESCAN", value_name = "DURATION", default_value = "5m", value_parser = rescan)]
     rescan: Duration,
+    /// The socket on which `vfiod holders` and `vfiod explain` ask this daemon; only root can open it
+    #[arg(long, env = "VFIOD_STATUS_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    status_socket: PathBuf,
     /// How log lines are written to stderr
     #[arg(long, env = "VFIOD_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
@@ -86,11 +90,13 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
     let (opened, to_open) = mpsc::unbounded_channel();
     let (kubelet, kubelet_seen) = watch::channel(KubeletSocket::default());
     let (commands, to_do) = mpsc::unbounded_channel();
+    let (asked, queries) = mpsc::unbounded_channel();
     let (stop, stopped) = watch::channel(false);
     let clock = Clock::start();
     let desk = Desk { clock, register: Arc::new(Register::default()), granted: Arc::new(Notify::new()), fence };
-    let channels = Channels { desk: desk.clone(), fence: fence_queries, opened, kubelet, commands: to_do };
+    let channels = Channels { desk: desk.clone(), fence: fence_queries, opened, kubelet, queries, commands: to_do };
 
+    let status_socket = args.status_socket.clone();
     let (started, start) = oneshot::channel();
     let (ended, mut end) = oneshot::channel();
     thread::Builder::new()
@@ -105,6 +111,8 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
         Err(_) => return Err(Failure::Error("the reactor ended before it had started".to_owned())),
     }
 
+    let stopping = stopped.clone();
+    let status = tokio::spawn(async move { status::serve(&status_socket, asked, stopping).await });
     let supervisor = Supervisor { desk, folder, kubelet: kubelet_seen, opened: to_open, stop: stopped };
     let endpoints = tokio::spawn(supervisor.run());
     let failure = tokio::select! {
@@ -119,6 +127,10 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
     let _ = stop.send(true);
     if let Err(error) = endpoints.await {
         error!("the endpoints did not end cleanly: {error}");
+    }
+    // A client that does not close its connection must not hold up the next agent.
+    if timeout(GRACE, status).await.is_err() {
+        warn!("a client of the status socket was cut off");
     }
     let _ = commands.send(Command::Stop);
     if !end.is_terminated() && timeout(GRACE, &mut end).await.is_err() {

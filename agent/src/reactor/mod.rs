@@ -5,11 +5,12 @@
 //! watches ─┼─> Reactor ─> Inventory::settle ────┼─> opened resources ─> Supervisor
 //! timers  ─┤      │  ^                          └─> answers of the fence ─> PreStartContainer
 //! grants  ─┘      v  │
-//!        HostReader, OwnershipReader (never block this thread)
+//!        HostReader, OwnershipReader, HolderWatch (never block this thread)
 //! ```
 
 mod announce;
 mod fences;
+mod holder_watch;
 mod host_reader;
 mod kubelet_watch;
 mod lists;

@@ -3,6 +3,7 @@
 use super::{
     announce::announce,
     fences::Fences,
+    holder_watch::{FIRST_LOOK, HolderWatch},
     host_reader::{HostRead, HostReader, Targets},
     kubelet_watch::KubeletWatch,
     lists::{Lists, Seen, sooner},
@@ -12,6 +13,7 @@ use super::{
 use crate::{
     config::{Config, follow::Follow},
     discovery::{Fault, HostRoot, Scan},
+    holders::Book,
     io::FileIo,
     monitor::{
         uevent::{self, UeventSocket},
@@ -19,11 +21,13 @@ use crate::{
     },
     ownership::Sources,
     plugin::{Desk, FenceQuery, KubeletFolder, KubeletSocket},
+    probe::CensusTaker,
+    status::Query,
 };
 use std::{collections::HashSet, future::pending, io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch as signal},
-    time::sleep_until,
+    time::{sleep_until, timeout},
 };
 use tracing::{debug, info, warn};
 use vfiod_core::{
@@ -57,6 +61,8 @@ pub struct Channels {
     pub opened: mpsc::UnboundedSender<Arc<Resource>>,
     /// The kubelet's socket.
     pub kubelet: signal::Sender<KubeletSocket>,
+    /// Questions from the status socket.
+    pub queries: mpsc::UnboundedReceiver<Query>,
     /// Commands from signals.
     pub commands: mpsc::UnboundedReceiver<Command>,
 }
@@ -88,6 +94,7 @@ struct Ears {
     follow: Option<Follow>,
     host: HostReader,
     ownership: OwnershipReader,
+    holders: HolderWatch,
     channels: Channels,
 }
 
@@ -117,7 +124,7 @@ struct Node {
 pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Channels) -> io::Result<()> {
     let folder = KubeletFolder::below(&options.kubelet_dir);
     let mut watcher = Watcher::new()?;
-    watcher.watch_folder(Watched::Groups, &options.root.at("/dev/vfio"));
+    watcher.watch_uses(Watched::Groups, &options.root.at("/dev/vfio"));
     watcher.watch_folder(Watched::Cdevs, &options.root.at("/dev/vfio/devices"));
     watcher.watch_folder(Watched::Plugins, folder.path());
     let uevents = UeventSocket::open().map_err(|refused| warn!("{refused}")).ok();
@@ -126,6 +133,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
         .ok();
     let mut sources = Sources::new(io, &options.kubelet_dir, options.root.path());
     let clock = channels.desk.clock;
+    let mut holders = HolderWatch::new(Book::new(options.root.clone()), CensusTaker::from_proc(&options.root));
     let mut host = HostReader::new(options.root);
     let mut node = Node {
         inventory: Inventory::default(),
@@ -143,17 +151,22 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
         wake: None,
     };
 
-    // The first list is already true: what the host has and who owns it are read before anything is registered.
+    // The first list is already true: what the host has, who owns it and who has it open are read before anything is
+    // registered.
     host.want_all();
-    let (read, reading) = tokio::join!(host.done(), sources.read(Moment::ZERO));
+    let first_look = timeout(FIRST_LOOK, holders.done());
+    let (read, reading, looked) = tokio::join!(host.done(), sources.read(Moment::ZERO), first_look);
     node.inventory.set_permit(Arc::clone(node.config.permit()));
     node.host_read(read, &mut host, clock.now());
     node.say_unavailable(&reading);
     node.inventory.observed(&reading);
+    if let Ok(looked) = looked {
+        holders.looked(looked, &mut node.inventory, clock.now());
+    }
     channels.desk.register.follow(node.inventory.ledger().youngest());
     node.kubelet.tidy();
     let ownership = OwnershipReader::new(sources, clock);
-    let mut ears = Ears { uevents, watcher, follow, host, ownership, channels };
+    let mut ears = Ears { uevents, watcher, follow, host, ownership, holders, channels };
     node.settle(&mut ears);
     node.kubelet.look();
     node.summary();
@@ -171,6 +184,12 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
             batch = ears.watcher.next() => node.watched(batch?, &mut ears),
             () = ears.channels.desk.granted.notified() => ears.ownership.want(),
             Some(query) = ears.channels.fence.recv() => node.ask(query, &mut ears),
+            Some(query) = ears.channels.queries.recv() => ears.holders.ask(query),
+            looked = ears.holders.done() => {
+                if ears.holders.looked(looked, &mut node.inventory, clock.now()) {
+                    ears.ownership.want();
+                }
+            }
             read = ears.host.done() => node.host_read(read, &mut ears.host, clock.now()),
             reading = ears.ownership.done() => {
                 node.say_unavailable(&reading);
@@ -243,6 +262,7 @@ impl Node {
         self.kubelet.look();
         ears.host.want_all();
         ears.ownership.want();
+        ears.holders.want();
     }
 
     fn uevents(&mut self, batch: uevent::Batch, ears: &mut Ears) {
@@ -270,6 +290,7 @@ impl Node {
                         ears.ownership.want();
                     }
                 }
+                Watched::Groups if change.kind.is_use() => ears.holders.want(),
                 Watched::Groups | Watched::Cdevs => self.node_moved(&change, &mut ears.host),
             }
         }
@@ -286,7 +307,7 @@ impl Node {
             ChangeKind::Created => true,
             ChangeKind::Removed => false,
             ChangeKind::Appeared | ChangeKind::Vanished => return host.want_all(),
-            ChangeKind::Written | ChangeKind::Attrib => return,
+            ChangeKind::Written | ChangeKind::Attrib | ChangeKind::Opened | ChangeKind::Closed => return,
         };
         let Some(node) = node else { return };
         self.inventory.node_changed(&node, exists);

@@ -14,6 +14,7 @@ mod discovery;
 mod faults;
 mod groups;
 mod health;
+mod holders;
 mod io_modes;
 mod kubelet_life;
 mod message_limit;
