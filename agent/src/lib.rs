@@ -15,10 +15,11 @@
 //!                            io                          event loop and files
 //! ```
 //!
-//! What these mean, without any I/O, is `vfiod_core`.
+//! What these mean, without any I/O, is `vfiod_core`. `conform` stands beside the reactor: it checks other plugins.
 
 pub mod cli;
 pub mod config;
+pub mod conform;
 pub mod discovery;
 pub mod holders;
 pub mod io;

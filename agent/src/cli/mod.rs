@@ -1,9 +1,10 @@
 //! The command line: one file a subcommand.
 //!
 //! Data goes to stdout, diagnostics to stderr. Exit codes: 0 ok, 1 failure, 2 usage, 3 bad configuration or document,
-//! 4 a virtual machine would not start.
+//! 4 a virtual machine would not start, 5 nothing to check (`conform`).
 
 pub mod check;
+mod conform;
 mod devices;
 mod explain;
 mod holders;
@@ -24,7 +25,7 @@ use std::{
 #[derive(Debug, Parser)]
 #[command(name = "vfiod", version, disable_help_subcommand = true, max_term_width = 120)]
 #[command(after_help = "Exit codes: 0 ok, 1 failure, 2 usage, 3 bad configuration or document, 4 a virtual machine \
-                        would not start.")]
+                        would not start, 5 nothing to check.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -47,6 +48,8 @@ enum Command {
     /// Look at virtual machines that are to run on this host
     #[command(subcommand)]
     Vmi(vmi::VmiCommand),
+    /// Check whether a device plugin keeps the conventions of the kubelet and of KubeVirt
+    Conform(conform::ConformArgs),
     /// Print the version
     Version,
 }
@@ -103,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => return check::run(&args),
         Command::Hostdev(args) => hostdev::run(&args),
         Command::Vmi(command) => vmi::run(&command),
+        Command::Conform(args) => conform::run(args),
         Command::Version => {
             _ = writeln!(io::stdout(), "vfiod {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -24,6 +24,7 @@ mod socket;
 mod supervisor;
 
 pub use allocate::environment;
+pub(crate) use authority::Lenient;
 pub use desk::{Clock, Desk, FenceAnswer, FenceQuery};
 pub use kubelet::{KubeletFolder, KubeletSocket};
 pub use socket::remove_stale_sockets;

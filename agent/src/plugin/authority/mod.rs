@@ -36,13 +36,13 @@ use tracing::info;
 
 /// A connection whose client may give a path as `:authority`.
 #[derive(Debug)]
-pub(super) struct Lenient<S> {
+pub(crate) struct Lenient<S> {
     stream: S,
     inbound: Frames,
 }
 
 impl<S> Lenient<S> {
-    pub(super) const fn new(stream: S) -> Self {
+    pub(crate) const fn new(stream: S) -> Self {
         Self { stream, inbound: Frames::new() }
     }
 }
