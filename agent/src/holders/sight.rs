@@ -44,8 +44,9 @@ impl Sight {
                         .to_owned(),
                 ];
                 if *unreadable > 0 {
+                    let processes = if *unreadable == 1 { "one process has" } else { "some processes have" };
                     unknown.push(format!(
-                        "what {unreadable} process(es) have open: /proc does not show it; CAP_SYS_PTRACE would"
+                        "what {processes} open ({unreadable} cannot be looked at): CAP_SYS_PTRACE would tell"
                     ));
                 }
                 unknown

@@ -1,7 +1,7 @@
 //! One device: what is true, what is missing, what to do next.
 
 use super::{held_object, standing};
-use crate::holders::Tracker;
+use crate::holders::{Sight, Tracker};
 use std::time::Duration;
 use vfiod_core::{
     device::{Binding, DevNodes, Device, DeviceId, Group, Kind},
@@ -94,6 +94,9 @@ fn permit(inventory: &Inventory, device: &Device) -> Finding {
             good("permit", format!("permitted as {}, served by vfiod", resource.name))
         }
         Some(resource) => bad("permit", format!("permitted as {}: {}", resource.name, resource.serving), None),
+        None if inventory.permit().resources().is_empty() => {
+            note("permit", "nothing is permitted, as far as is known here; name the configuration with --config".into())
+        }
         None => {
             let entry = match &device.kind {
                 Kind::Pci { pci_id, .. } => {
@@ -180,11 +183,10 @@ fn holders(inventory: &Inventory, tracker: &Tracker, id: DeviceId) -> Finding {
         .filter_map(|object| Some(held_object(inventory, tracker, object, inventory.holdings().get(object)?)))
         .collect();
     if open.is_empty() {
-        return match tracker.sight().unknown().first() {
-            Some(unknown) if inventory.holdings().iter().next().is_none() => {
-                note("holders", format!("nobody, as far as can be seen; not known: {unknown}"))
-            }
-            _ => good("holders", "nobody has it open".into()),
+        return match tracker.sight() {
+            Sight::Kernel => good("holders", "nobody has it open".into()),
+            Sight::Proc { .. } => good("holders", "nobody has it open, as far as /proc shows".into()),
+            Sight::None | Sight::Failed(_) => note("holders", "not known".into()),
         };
     }
     let foreign = open.iter().flat_map(|object| &object.holders).find(|holder| holder.relation == "foreign");
