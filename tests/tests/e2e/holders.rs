@@ -240,3 +240,30 @@ async fn explain_says_what_is_true_what_is_missing_and_what_to_do() {
     let nonsense = scene.ask(&["explain", "gpu0"]);
     assert_eq!(nonsense.status.code(), Some(2));
 }
+
+/// The names of all fields of a JSON value.
+fn fields(value: &Value, found: &mut std::collections::BTreeSet<String>) {
+    match value {
+        Value::Object(object) => object.iter().for_each(|(name, value)| {
+            found.insert(name.clone());
+            fields(value, found);
+        }),
+        Value::Array(list) => list.iter().for_each(|value| fields(value, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn the_documents_describe_every_field() {
+    let scene = scene("").await;
+    let pod = scene.admit("a").await;
+    let mut process = scene.node.start_process(&ProcessSpec::new("qemu-kvm").in_pod(pod.uid(), CONTAINER)).unwrap();
+    process.open(GROUP).unwrap();
+    eventually("the owner", || scene.json(&["explain", DEVICE, "-o", "json"])["reason"] == "Owned");
+    let mut names = std::collections::BTreeSet::new();
+    fields(&scene.json(&["holders", "-o", "json"]), &mut names);
+    fields(&scene.json(&["explain", DEVICE, "-o", "json"]), &mut names);
+    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/HOLDERS-JSON.md")).unwrap();
+    let missing: Vec<&String> = names.iter().filter(|name| !document.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty() && names.len() > 25, "docs/HOLDERS-JSON.md does not describe {missing:?}");
+}
