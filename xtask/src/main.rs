@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 mod bench;
 mod demo;
+mod libvirt;
 mod process;
 mod test;
 mod vm;

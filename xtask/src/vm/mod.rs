@@ -27,7 +27,7 @@ mod modules;
 mod mtty;
 mod qmp;
 mod session;
-mod tools;
+pub mod tools;
 
 pub use session::Report;
 

@@ -8,10 +8,13 @@ use std::path::Path;
 use std::process::Command;
 
 /// A thing the task needs, and the Debian package that brings it.
-struct Need {
-    name: &'static str,
-    package: &'static str,
-    present: fn() -> bool,
+pub struct Need {
+    /// How a person calls it.
+    pub name: &'static str,
+    /// The package.
+    pub package: &'static str,
+    /// Whether it is there.
+    pub present: fn() -> bool,
 }
 
 const NEEDS: [Need; 10] = [
@@ -37,7 +40,17 @@ pub const QEMU: &str = "qemu-system-x86_64";
 ///
 /// [`Unavailable`], naming what is missing and how to get it.
 pub fn ensure() -> Result<()> {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
+    all_present("vm", &NEEDS)
+}
+
+/// Sees that everything in `needs` is there, for the step `who`: installs what is missing where the user is root and apt
+/// is there.
+///
+/// # Errors
+///
+/// [`Unavailable`], naming what is missing and how to get it.
+pub fn all_present(who: &str, needs: &[Need]) -> Result<()> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.present)()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -48,11 +61,11 @@ pub fn ensure() -> Result<()> {
     let Some(apt) = Apt::system().filter(|_| rustix::process::geteuid().is_root()) else {
         return Err(Unavailable(by_hand).into());
     };
-    eprintln!("vm: installing {}", packages.join(" "));
+    eprintln!("{who}: installing {}", packages.join(" "));
     if let Err(error) = apt.install(&packages) {
         return Err(Unavailable(format!("{by_hand} (tried, and {error:#})")).into());
     }
-    match NEEDS.iter().find(|need| !(need.present)()) {
+    match needs.iter().find(|need| !(need.present)()) {
         Some(need) => {
             Err(Unavailable(format!("{} is installed and {} is still missing", need.package, need.name)).into())
         }
