@@ -56,3 +56,6 @@ pub(super) fn refused(refusal: &Refusal) -> tonic::Status {
 pub(super) fn not_preferred(error: &PreferenceError) -> tonic::Status {
     tonic::Status::invalid_argument(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;
