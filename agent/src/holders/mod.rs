@@ -9,11 +9,13 @@
 //! blocking pool, where a census is taken, and read on the reactor.
 
 mod book;
+mod clock;
 mod report;
 mod sight;
 mod tracker;
 
 pub use book::{Book, Taken};
+pub use clock::at_boot;
 pub use report::{event, explain, held};
 pub use sight::Sight;
 pub use tracker::Tracker;

@@ -2,8 +2,11 @@
 
 mod findings;
 
-use super::Tracker;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use super::{
+    Tracker,
+    clock::{at_boot, millis},
+};
+use std::time::SystemTime;
 use vfiod_core::{
     device::DeviceId,
     holding::{Held, Object, Opening, Relation, relation},
@@ -129,7 +132,7 @@ fn holder(inventory: &Inventory, tracker: &Tracker, object: Object, opening: &Op
         pod_uid: place.pod.map(|uid| uid.to_string()),
         container_id: place.container.map(|id| id.to_string()),
         since_ms: tracker.since(object, process.pid).map(millis),
-        process_started_ms: process.started.and_then(|started| Some(millis(booted()? + started))),
+        process_started_ms: process.started.map(|started| millis(at_boot(started))),
         descriptors: opening.descriptors,
         relation: relation.to_owned(),
     }
@@ -143,16 +146,4 @@ fn owner(owner: &Owner) -> status::Owner {
         pod_uid: owner.pod.uid.as_ref().map(ToString::to_string),
         container: owner.container.to_string(),
     }
-}
-
-fn millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// When the host was booted.
-fn booted() -> Option<SystemTime> {
-    let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let uptime = Duration::new(u64::try_from(uptime.tv_sec).ok()?, u32::try_from(uptime.tv_nsec).ok()?);
-    SystemTime::now().checked_sub(uptime)
 }
