@@ -2,7 +2,7 @@
 
 use crate::{
     kubelet::{Kubelet, PodSpec},
-    node::{Injection, MdevFleet, MdevType, Node, PciFleet, PciSpec},
+    node::{Injection, MdevFleet, MdevType, Node, PciFleet, PciSpec, Process, ProcessSpec},
 };
 use anyhow::{Context, Result, anyhow, bail};
 use std::{collections::HashMap, fs, io::Write, path::Path, time::Duration};
@@ -12,6 +12,8 @@ pub const HELP: &str = "\
 show                      resources with their devices
 admit POD RESOURCE=N ...  admit a pod and start its container
 finish POD                end a pod
+open GROUP [POD]          a process opens /dev/vfio/GROUP: of a pod, or of none
+close GROUP               whoever has /dev/vfio/GROUP open closes it
 gone GROUP | back GROUP   take /dev/vfio/GROUP away, or give it back
 unbind DEVICE             take a device from its driver
 bind DEVICE DRIVER        bind it
@@ -45,6 +47,8 @@ pub struct Lab {
     kubelet: Kubelet,
     /// The UID of each pod, by name.
     pods: HashMap<String, String>,
+    /// Processes, each with the group it has open.
+    processes: Vec<(String, Process)>,
 }
 
 impl Lab {
@@ -60,7 +64,7 @@ impl Lab {
         fs::create_dir_all(&host).with_context(|| format!("cannot make {}", host.display()))?;
         let node = node(&host)?;
         let kubelet = Kubelet::builder(folder.join("kubelet")).host_root(&host).start().await?;
-        Ok(Self { node, kubelet, pods: HashMap::new() })
+        Ok(Self { node, kubelet, pods: HashMap::new(), processes: Vec::new() })
     }
 
     /// The kubelet.
@@ -85,6 +89,9 @@ impl Lab {
                 let uid = self.pods.remove(pod).ok_or_else(|| anyhow!("there is no pod {pod}"))?;
                 self.kubelet.finish_pod(&uid);
             }
+            ["open", group] => self.open_group(group, None, out)?,
+            ["open", group, pod] => self.open_group(group, Some(pod), out)?,
+            ["close", group] => self.processes.retain(|(open, _)| open != group),
             ["gone", group] => self.node.node_gone(group.parse()?)?,
             ["back", group] => self.node.node_back(group.parse()?)?,
             ["unbind", device] => drop(self.node.unbind(device)?),
@@ -96,6 +103,21 @@ impl Lab {
         // What it caused is worth seeing with the next `show`.
         tokio::time::sleep(Duration::from_millis(20)).await;
         Ok(true)
+    }
+
+    fn open_group(&mut self, group: &str, pod: Option<&str>, out: &mut impl Write) -> Result<()> {
+        let spec = match pod {
+            None => ProcessSpec::new("dpdk-testpmd"),
+            Some(pod) => {
+                let uid = self.pods.get(pod).ok_or_else(|| anyhow!("there is no pod {pod}"))?;
+                ProcessSpec::new("qemu-system-x86").in_pod(uid, &"c0ffee01".repeat(8))
+            }
+        };
+        let mut process = self.node.start_process(&spec)?;
+        process.open(&format!("/dev/vfio/{group}"))?;
+        writeln!(out, "  process {}", process.pid())?;
+        self.processes.push((group.to_owned(), process));
+        Ok(())
     }
 
     fn show(&self, out: &mut impl Write) -> Result<()> {

@@ -76,8 +76,18 @@ fn held_object(inventory: &Inventory, tracker: &Tracker, object: Object, held: &
     let base = status::HeldObject { open_count: held.count, holders, ..Default::default() };
     let device = match object {
         Object::Group(group) => {
-            let iommu_group = Some(group);
-            return status::HeldObject { kind: "group".into(), id: group.to_string(), iommu_group, ..base };
+            let ids = inventory.host().members_of(group);
+            let claims = ids.iter().flat_map(|&id| inventory.ledger().of(id));
+            let claim = claims.into_iter().find(|(_, claim)| claim.owner().is_some());
+            return status::HeldObject {
+                kind: "group".into(),
+                id: group.to_string(),
+                iommu_group: Some(group),
+                resource: claim.map(|(resource, _)| resource.to_owned()),
+                owner: claim.and_then(|(_, claim)| claim.owner()).map(owner),
+                members: ids.iter().map(ToString::to_string).collect(),
+                ..base
+            };
         }
         Object::Device(device) => device,
     };

@@ -36,7 +36,10 @@ pub(super) fn render(objects: &[HeldObject]) -> String {
 }
 
 fn row(object: &HeldObject, holder: Option<&Holder>) -> Vec<String> {
-    let id = if object.kind == "group" { format!("group {}", object.id) } else { object.id.clone() };
+    let id = match object.kind.as_str() {
+        "group" => format!("group {} ({})", object.id, object.members.join(" ")),
+        _ => object.id.clone(),
+    };
     let pod = holder.and_then(|holder| holder.pod.clone().or_else(|| holder.pod_uid.clone()));
     let container =
         holder.and_then(|holder| holder.container_id.as_deref()).map(|id| id.get(..12).unwrap_or(id).to_owned());
