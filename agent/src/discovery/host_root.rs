@@ -46,6 +46,14 @@ impl HostRoot {
         self.0.join("proc")
     }
 
+    /// Whether this is the host of the running kernel, and not a folder that stands for one: whether its `/proc` is the
+    /// kernel's. What the kernel itself says is then true of it.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        let proc = rustix::fs::statfs(self.proc());
+        proc.is_ok_and(|found| found.f_type == rustix::fs::PROC_SUPER_MAGIC)
+    }
+
     /// The host's `/var/log/pods`, whose folder names tell a pod's name from its UID
     /// (kubelet: `pkg/kubelet/kuberuntime/helpers.go`, `BuildPodLogsDirectory`).
     #[must_use]
@@ -63,6 +71,15 @@ impl Default for HostRoot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_not_taken_for_the_host() {
+        assert!(HostRoot::default().is_live());
+        let folder = tempfile::TempDir::new().unwrap();
+        std::fs::create_dir(folder.path().join("proc")).unwrap();
+        assert!(!HostRoot::new(folder.path()).is_live());
+        assert!(!HostRoot::new("/nonexistent").is_live());
+    }
 
     #[test]
     fn a_path_of_the_host_stays_below_the_root() {
