@@ -72,6 +72,8 @@ impl Inventory {
         let claim = self.ledger.claim(resource, device).unwrap_or(&lost);
         let members = self.host.group_members(device).iter().copied().filter(|&member| member != device);
         let group = self.host.group_of(device).map(Object::Group);
+        let is_open = |id: DeviceId| self.seen.holdings.get(Object::Device(id)).is_some();
+        let device_is_open = is_open(device) || members.clone().any(is_open);
         let objects = std::iter::once(device).chain(members).map(Object::Device).chain(group);
         let mut found = Vec::new();
         for (object, held) in objects.filter_map(|object| Some((object, self.seen.holdings.get(object)?))) {
@@ -85,7 +87,9 @@ impl Inventory {
                     blocks(Some(Arc::clone(&opening.process)), relation == Relation::Foreign);
                 }
             }
-            if held.by.is_empty() {
+            // A group whose descriptor was closed stays open for its devices: their holders say whose it is.
+            let is_kept_by_a_device = matches!(object, Object::Group(_)) && device_is_open;
+            if held.by.is_empty() && !is_kept_by_a_device {
                 blocks(None, true);
             }
         }

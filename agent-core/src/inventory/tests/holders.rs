@@ -194,6 +194,10 @@ fn a_container_waits_for_whoever_is_not_of_its_pod() {
     node.close(audio(1));
     node.open(gpu(1), &[process(9, Some("a"))]);
     assert_eq!(unreleased(&node), None, "another container of the same pod");
+    node.inventory.held(Object::Group(1), Held { count: Some(1), by: Vec::new() });
+    assert_eq!(unreleased(&node), None, "which has closed the group and kept the device");
+    node.close(gpu(1));
+    assert!(unreleased(&node).is_some_and(|(text, proved)| text.contains("nobody who shows it") && proved));
 }
 
 #[test]
