@@ -3,10 +3,16 @@
 use super::Failure;
 use crate::{
     discovery::{HostRoot, Scan, scan},
+    holders::{Book, Tracker},
     io::FileIo,
     ownership::Sources,
+    probe::CensusTaker,
 };
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use vfiod_core::{
     inventory::{Completeness, Inventory},
     ownership::{Reading, Source},
@@ -44,6 +50,18 @@ pub(super) async fn look(permit: Permit, host_root: &Path, kubelet_dir: &Path) -
     );
     inventory.observed(&reading);
     Sight { inventory, notes, complete: complete.pci && complete.mdev && nodes_known }
+}
+
+/// Adds to the inventory who has what open, as far as `/proc` shows it.
+pub(super) fn hold(inventory: &mut Inventory, host_root: &Path) -> Tracker {
+    let root = HostRoot::new(host_root);
+    let mut tracker = Tracker::default();
+    match Book::new(root.clone()).take(&CensusTaker::from_proc(&root)) {
+        Ok(taken) => _ = tracker.census(&taken, SystemTime::now()),
+        Err(error) => tracker.census_failed(format!("{}: {error}", root.proc().display())),
+    }
+    inventory.held_all(tracker.all());
+    tracker
 }
 
 /// Reads a configuration; its bad entries are among the problems of the result.

@@ -13,7 +13,10 @@ use super::{
     machines::{Document, WOULD_NOT_START, chosen, write},
     sight,
 };
-use crate::io::{IoMode, Runtime};
+use crate::{
+    holders::Sight,
+    io::{IoMode, Runtime},
+};
 use admission::{Trial, admit};
 use clap::{Args, Subcommand, ValueEnum};
 use list::MachineCheck;
@@ -123,7 +126,9 @@ async fn check(args: &VmiCheckArgs, machines: Vec<Machine>) -> Result<(Vec<Trial
     let mut trials = Vec::new();
     for machine in machines {
         // Each machine is alone on the node as it is now: a grant to one takes nothing from the next.
-        let sight = sight::look(parsed.permit.clone(), &args.host_root, &args.kubelet_dir).await;
+        let mut sight = sight::look(parsed.permit.clone(), &args.host_root, &args.kubelet_dir).await;
+        let tracker = sight::hold(&mut sight.inventory, &args.host_root);
+        notes.extend(blind(tracker.sight()));
         summary.complete &= sight.complete;
         notes.extend(sight.notes);
         trials.push(trial(machine, sight.inventory, &parsed, &serving));
@@ -133,6 +138,17 @@ async fn check(args: &VmiCheckArgs, machines: Vec<Machine>) -> Result<(Vec<Trial
         _ = writeln!(io::stderr(), "{note}");
     }
     Ok((trials, summary))
+}
+
+/// What of the holders could not be seen: a device that somebody holds then looks free.
+fn blind(sight: &Sight) -> Option<String> {
+    match sight {
+        Sight::None | Sight::Kernel | Sight::Proc { unreadable: 0 } => None,
+        Sight::Failed(reason) => Some(format!("who has devices open is not known: {reason}; run this as root")),
+        Sight::Proc { unreadable } => {
+            Some(format!("what {unreadable} processes have open is not known; run this as root"))
+        }
+    }
 }
 
 fn trial(machine: Machine, inventory: vfiod_core::inventory::Inventory, parsed: &Parsed, serving: &Parsed) -> Trial {

@@ -2,15 +2,13 @@
 
 use super::{Failure, sight};
 use crate::{
-    discovery::HostRoot,
-    holders::{Book, Tracker},
-    probe::CensusTaker,
+    holders::Tracker,
     status::{self, Client, DEFAULT_SOCKET},
 };
 use clap::Args;
 use std::{
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use vfiod_core::{
     inventory::Inventory,
@@ -89,13 +87,7 @@ impl WitnessArgs {
         let sight::Sight { mut inventory, notes: seen, .. } =
             sight::look(permit, &self.host_root, &self.kubelet_dir).await;
         notes.extend(seen);
-        let root = HostRoot::new(&self.host_root);
-        let mut tracker = Tracker::default();
-        match Book::new(root.clone()).take(&CensusTaker::from_proc(&root)) {
-            Ok(taken) => _ = tracker.census(&taken, SystemTime::now()),
-            Err(error) => tracker.census_failed(format!("{}: {error}", root.proc().display())),
-        }
-        inventory.held_all(tracker.all());
+        let tracker = sight::hold(&mut inventory, &self.host_root);
         inventory.settle(Duration::ZERO);
         Ok(View { inventory, tracker, notes })
     }
