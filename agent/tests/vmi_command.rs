@@ -14,7 +14,7 @@ use std::{
     process::{Command, Output},
 };
 use tempfile::TempDir;
-use vfiod_simulator::node::{Node, NodeBuilder, PciSpec};
+use vfiod_simulator::node::{Node, NodeBuilder, PciSpec, ProcessSpec};
 
 const PERMITTED: &str = "permittedHostDevices:
   pciHostDevices:
@@ -136,6 +136,19 @@ fn every_device_that_is_in_the_way_is_named_with_its_reason() {
             "0000:af:00.0: /dev/vfio/12 is missing",
         ],
     );
+}
+
+#[test]
+fn a_device_that_a_stranger_has_open_is_not_free_and_the_stranger_is_named() {
+    let scene = Scene::new(Node::builder().pci(qat("0000:65:00.0", 1)).pci(qat("0000:66:00.0", 2)));
+    let mut process = scene.node.start_process(&ProcessSpec::new("dpdk-testpmd")).unwrap();
+    process.open("/dev/vfio/1").unwrap();
+    assert_eq!(scene.devices(&machine(&[], &["a=intel.com/qat"])), ["a 0000:66:00.0"]);
+    let two = machine(&[], &["a=intel.com/qat", "b=intel.com/qat"]);
+    let said = format!("0000:65:00.0: held by process {} (dpdk-testpmd)", process.pid());
+    scene.refused(&two, &["intel.com/qat: 2 wanted, 1 of 2 free", &said]);
+    drop(process);
+    assert_eq!(scene.devices(&two).len(), 2);
 }
 
 #[test]
