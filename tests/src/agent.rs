@@ -33,6 +33,7 @@ pub struct AgentBuilder {
     config_path: Option<PathBuf>,
     flags: Vec<String>,
     log_level: String,
+    state_dir: Option<PathBuf>,
     variables: Vec<(String, String)>,
 }
 
@@ -63,6 +64,7 @@ impl Agent {
             config_path: None,
             flags: Vec::new(),
             log_level: "vfiod=debug,info".to_owned(),
+            state_dir: None,
             variables: Vec::new(),
         }
     }
@@ -187,6 +189,13 @@ impl AgentBuilder {
         self
     }
 
+    /// Keeps its state in a folder of the test's own, which outlives it.
+    #[must_use]
+    pub fn state_dir(mut self, path: &Path) -> Self {
+        self.state_dir = Some(path.to_owned());
+        self
+    }
+
     /// Sets an environment variable.
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {
@@ -222,6 +231,8 @@ impl AgentBuilder {
             .args(["--log-level", &self.log_level])
             .arg("--status-socket")
             .arg(folder.path().join(STATUS_SOCKET))
+            .arg("--state-dir")
+            .arg(self.state_dir.unwrap_or_else(|| folder.path().join("state")))
             .args(&self.flags)
             .envs(self.variables)
             .stdin(Stdio::null())

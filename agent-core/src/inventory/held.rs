@@ -51,6 +51,26 @@ impl Inventory {
         cleared
     }
 
+    /// Keeps a device from being given to anybody, or ends that; returns whether it was not so already.
+    pub fn cordon(&mut self, device: DeviceId, cordoned: bool) -> bool {
+        let all = &mut self.seen.cordoned;
+        let changed = if cordoned { all.insert(device) } else { all.remove(&device) };
+        if changed {
+            self.dirty.insert(device);
+        }
+        changed
+    }
+
+    /// Devices that an administrator keeps back.
+    pub fn cordoned(&self) -> impl Iterator<Item = DeviceId> + '_ {
+        self.seen.cordoned.iter().copied()
+    }
+
+    /// Devices with a fatal PCI error.
+    pub fn broken(&self) -> impl Iterator<Item = DeviceId> + '_ {
+        self.seen.broken.iter().copied()
+    }
+
     /// All that is open.
     #[must_use]
     pub const fn holdings(&self) -> &Holdings {

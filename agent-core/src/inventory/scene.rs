@@ -9,7 +9,7 @@ use crate::{
     ownership::{Claim, Ledger, Moment},
     permit::Permit,
 };
-use std::{cmp::Reverse, collections::HashSet, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeSet, sync::Arc};
 
 /// What was seen in the kernel, besides what sysfs shows.
 #[derive(Debug, Default)]
@@ -17,7 +17,9 @@ pub(super) struct Seen {
     /// What is open, and by whom.
     pub(super) holdings: Holdings,
     /// Devices of which the kernel reported a fatal PCI error since they were bound last.
-    pub(super) broken: HashSet<DeviceId>,
+    pub(super) broken: BTreeSet<DeviceId>,
+    /// Devices that an administrator keeps back.
+    pub(super) cordoned: BTreeSet<DeviceId>,
     /// Whether a source of ownership has been read.
     pub(super) informed: bool,
 }
@@ -106,7 +108,7 @@ impl<'a> Scene<'a> {
             sibling: if claim.is_none() { self.gravest_sibling() } else { None },
             holder: holder.as_ref(),
             aer_fatal: self.seen.broken.contains(&self.id),
-            cordoned: false,
+            cordoned: self.seen.cordoned.contains(&self.id),
             settling,
         })
     }

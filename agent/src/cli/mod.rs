@@ -10,11 +10,13 @@ mod explain;
 mod holders;
 mod hostdev;
 mod machines;
+mod mark;
 mod run;
 mod sight;
 mod vmi;
 mod witness;
 
+use crate::status::Mark;
 use clap::{Parser, Subcommand};
 use std::{
     io::{self, Write as _},
@@ -41,6 +43,12 @@ enum Command {
     Holders(holders::HoldersArgs),
     /// Explain one device: what is true, what is missing, what to do next
     Explain(explain::ExplainArgs),
+    /// Keep devices from being given to anybody; whoever owns them keeps them
+    Cordon(mark::MarkArgs),
+    /// End a cordon
+    Uncordon(mark::MarkArgs),
+    /// End a sticky fault: a fatal PCI error
+    Clear(mark::MarkArgs),
     /// Validate a configuration
     Check(check::CheckArgs),
     /// Show what virt-launcher makes of a virtual machine and the environment of its container
@@ -103,6 +111,9 @@ pub fn main() -> ExitCode {
         Command::Devices(args) => devices::run(&args),
         Command::Holders(args) => holders::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Cordon(args) => mark::run(&args, Mark::Cordon),
+        Command::Uncordon(args) => mark::run(&args, Mark::Uncordon),
+        Command::Clear(args) => mark::run(&args, Mark::Clear),
         Command::Check(args) => return check::run(&args),
         Command::Hostdev(args) => hostdev::run(&args),
         Command::Vmi(command) => vmi::run(&command),

@@ -45,6 +45,9 @@ pub struct RunArgs {
     /// The socket on which `vfiod holders` and `vfiod explain` ask this daemon; only root can open it
     #[arg(long, env = "VFIOD_STATUS_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
     status_socket: PathBuf,
+    /// The folder of what outlives vfiod and not the host's next boot: cordons and sticky faults
+    #[arg(long, env = "VFIOD_STATE_DIR", value_name = "DIR", default_value = "/run/vfiod")]
+    state_dir: PathBuf,
     /// How log lines are written to stderr
     #[arg(long, env = "VFIOD_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
@@ -163,7 +166,13 @@ fn react(args: RunArgs, channels: Channels, started: oneshot::Sender<Result<(), 
         };
         let _ = started.send(Ok(()));
         let root = HostRoot::new(&args.host_root);
-        let options = NodeOptions { root, kubelet_dir: args.kubelet_dir, config: args.config, rescan: args.rescan };
+        let options = NodeOptions {
+            root,
+            kubelet_dir: args.kubelet_dir,
+            config: args.config,
+            state_dir: args.state_dir,
+            rescan: args.rescan,
+        };
         reactor::run(options, config, chosen.kind, channels)
             .await
             .map_err(|error| Failure::Error(format!("the host cannot be watched: {error}")))

@@ -3,7 +3,7 @@
 use crate::{
     holders::{Book, Taken, Tracker, explain, held},
     probe::CensusTaker,
-    status::Query,
+    status::Look,
 };
 use std::{
     future::pending,
@@ -40,7 +40,7 @@ pub(super) struct HolderWatch {
     earliest: Instant,
     running: Option<Running>,
     /// Questions that a look answers that begins after them.
-    asked: Vec<(Instant, Query)>,
+    asked: Vec<(Instant, Look)>,
     followers: broadcast::Sender<HolderEvent>,
     failed: bool,
 }
@@ -77,7 +77,7 @@ impl HolderWatch {
     }
 
     /// Takes a question.
-    pub(super) fn ask(&mut self, query: Query) {
+    pub(super) fn ask(&mut self, query: Look) {
         self.asked.push((Instant::now(), query));
         // Somebody waits at a terminal.
         self.earliest = Instant::now();
@@ -169,12 +169,12 @@ impl HolderWatch {
         }
     }
 
-    fn answer(&self, query: Query, inventory: &Inventory, now: Moment) {
+    fn answer(&self, query: Look, inventory: &Inventory, now: Moment) {
         // Whoever asked may be gone.
         match query {
-            Query::Holders(answer) => drop(answer.send(held(inventory, &self.tracker))),
-            Query::Follow(answer) => drop(answer.send((held(inventory, &self.tracker), self.followers.subscribe()))),
-            Query::Explain(id, answer) => drop(answer.send(explain(inventory, &self.tracker, id, now))),
+            Look::Holders(answer) => drop(answer.send(held(inventory, &self.tracker))),
+            Look::Follow(answer) => drop(answer.send((held(inventory, &self.tracker), self.followers.subscribe()))),
+            Look::Explain(id, answer) => drop(answer.send(explain(inventory, &self.tracker, id, now))),
         }
     }
 }

@@ -14,6 +14,7 @@ mod holder_watch;
 mod host_reader;
 mod kubelet_watch;
 mod lists;
+mod marks;
 mod node;
 mod ownership_reader;
 mod retries;

@@ -7,6 +7,7 @@ use super::{
     host_reader::{HostRead, HostReader, Targets},
     kubelet_watch::KubeletWatch,
     lists::{Lists, Seen, sooner},
+    marks::Marks,
     ownership_reader::OwnershipReader,
     retries::Retries,
 };
@@ -22,17 +23,17 @@ use crate::{
     ownership::Sources,
     plugin::{Desk, FenceQuery, KubeletFolder, KubeletSocket},
     probe::CensusTaker,
-    status::Query,
+    status::{Mark, Marked, Query},
 };
 use std::{collections::HashSet, future::pending, io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
-    sync::{mpsc, watch as signal},
+    sync::{mpsc, oneshot, watch as signal},
     time::{sleep_until, timeout},
 };
 use tracing::{debug, info, warn};
 use vfiod_core::{
     allocator::Resource,
-    device::Node as DeviceNode,
+    device::{DeviceId, Node as DeviceNode},
     inventory::{Completeness, Inventory},
     ownership::{Moment, Source},
 };
@@ -46,6 +47,8 @@ pub struct NodeOptions {
     pub kubelet_dir: PathBuf,
     /// The configuration file.
     pub config: PathBuf,
+    /// The folder of what outlives the agent, and not the host's next boot (`--state-dir`).
+    pub state_dir: PathBuf,
     /// How often everything is read again, as a safety net.
     pub rescan: Duration,
 }
@@ -108,6 +111,7 @@ struct Node {
     unavailable: HashSet<String>,
     retries: Retries,
     lists: Lists,
+    marks: Marks,
     /// Whether a node came or went while the host was being read: that read may be older.
     nodes_moved: bool,
     /// Whether the sources of ownership are read often; changes only with a verdict.
@@ -135,8 +139,10 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
     let clock = channels.desk.clock;
     let mut holders = HolderWatch::new(Book::new(options.root.clone()), CensusTaker::from_proc(&options.root));
     let mut host = HostReader::new(options.root);
+    let mut inventory = Inventory::default();
+    let marks = Marks::open(&options.state_dir, io, &mut inventory).await;
     let mut node = Node {
-        inventory: Inventory::default(),
+        inventory,
         config,
         kubelet: KubeletWatch::new(folder, channels.kubelet.clone()),
         fences: Fences::default(),
@@ -144,6 +150,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
         unavailable: HashSet::new(),
         retries: Retries::default(),
         lists: Lists::default(),
+        marks,
         nodes_moved: false,
         awaits_ownership: false,
         rescan: options.rescan,
@@ -184,7 +191,10 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
             batch = ears.watcher.next() => node.watched(batch?, &mut ears),
             () = ears.channels.desk.granted.notified() => ears.ownership.want(),
             Some(query) = ears.channels.fence.recv() => node.ask(query, &mut ears),
-            Some(query) = ears.channels.queries.recv() => ears.holders.ask(query),
+            Some(query) = ears.channels.queries.recv() => match query {
+                Query::Look(look) => ears.holders.ask(look),
+                Query::Mark(device, mark, answer) => drop(answer.send(node.mark(device, mark))),
+            },
             looked = ears.holders.done() => {
                 if ears.holders.looked(looked, &mut node.inventory, clock.now()) {
                     ears.ownership.want();
@@ -227,6 +237,7 @@ impl Node {
             let _ = ears.channels.opened.send(resource);
         }
         self.wake = outcome.wake;
+        self.marks.keep(&self.inventory, None);
         self.fences.look(&self.inventory, ears.channels.desk.clock.now());
     }
 
@@ -235,6 +246,25 @@ impl Node {
         while let Some(answered) = ears.channels.desk.register.take() {
             self.inventory.answered(&answered);
         }
+    }
+
+    /// Changes what sticks to a device; `None` where nobody knows it.
+    fn mark(&mut self, device: DeviceId, mark: Mark) -> Option<Marked> {
+        let is_known = self.inventory.host().device(device).is_some()
+            || self.inventory.ledger().of(device).next().is_some()
+            || self.inventory.cordoned().chain(self.inventory.broken()).any(|marked| marked == device);
+        let changed = match mark {
+            _ if !is_known => return None,
+            Mark::Cordon => self.inventory.cordon(device, true),
+            Mark::Uncordon => self.inventory.cordon(device, false),
+            Mark::Clear => self.inventory.cleared(device),
+        };
+        if changed {
+            info!(%device, "{}", mark.done());
+        }
+        let (done, kept) = oneshot::channel();
+        self.marks.keep(&self.inventory, Some(done));
+        Some(Marked { changed, kept })
     }
 
     fn ask(&mut self, query: FenceQuery, ears: &mut Ears) {

@@ -8,5 +8,5 @@ mod server;
 mod socket;
 
 pub use client::{Client, connect};
-pub use server::{Query, serve};
+pub use server::{Look, Mark, Marked, Query, serve};
 pub use socket::{BindError, DEFAULT_SOCKET};

@@ -12,19 +12,70 @@ use tonic::{Request, Response, Status};
 use tracing::{info, warn};
 use vfiod_core::device::DeviceId;
 use vfiod_proto::status::{
-    ExplainRequest, Explanation, HolderEvent, HoldersReply, HoldersRequest,
+    ExplainRequest, Explanation, HolderEvent, HoldersReply, HoldersRequest, MarkReply, MarkRequest,
     status_server::{Status as Api, StatusServer},
 };
 
 /// A question to the reactor.
 #[derive(Debug)]
 pub enum Query {
+    /// What does the kernel say now?
+    Look(Look),
+    /// Change what sticks to a device. Nothing, where neither the host nor the kubelet knows it.
+    Mark(DeviceId, Mark, oneshot::Sender<Option<Marked>>),
+}
+
+/// A question that a fresh look at the kernel answers.
+#[derive(Debug)]
+pub enum Look {
     /// What is open now?
     Holders(oneshot::Sender<HoldersReply>),
     /// What is open now, and what changes from then on?
     Follow(oneshot::Sender<(HoldersReply, broadcast::Receiver<HolderEvent>)>),
     /// What is known of a device? Nothing, where neither the host nor the kubelet knows it.
     Explain(DeviceId, oneshot::Sender<Option<Explanation>>),
+}
+
+/// What an administrator does to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// Keep it from being given to anybody.
+    Cordon,
+    /// End that.
+    Uncordon,
+    /// End a sticky fault.
+    Clear,
+}
+
+impl Mark {
+    /// What was done, for the log and for whoever did it.
+    #[must_use]
+    pub const fn done(self) -> &'static str {
+        match self {
+            Self::Cordon => "cordoned: it is given to nobody; whoever owns it keeps it",
+            Self::Uncordon => "uncordoned",
+            Self::Clear => "cleared of its fatal PCI error",
+        }
+    }
+
+    /// What is said where it was so already.
+    #[must_use]
+    pub const fn was_so(self) -> &'static str {
+        match self {
+            Self::Cordon => "is cordoned already",
+            Self::Uncordon => "is not cordoned",
+            Self::Clear => "has no fatal PCI error",
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Marked {
+    /// Whether it was not so already.
+    pub changed: bool,
+    /// Told when it is kept for the next start of vfiod, or why it is not.
+    pub kept: oneshot::Receiver<std::io::Result<()>>,
 }
 
 /// How long the reactor may take: a look at the kernel's tables takes milliseconds.
@@ -99,18 +150,33 @@ impl Service {
     }
 }
 
+impl Service {
+    async fn mark(&self, device: &str, mark: Mark) -> Result<Response<MarkReply>, Status> {
+        let id = parsed(device)?;
+        let marked = self.ask(|answer| Query::Mark(id, mark, answer)).await?;
+        let Marked { changed, kept } = marked.ok_or_else(|| unknown(id))?;
+        match kept.await {
+            Ok(Ok(())) => Ok(Response::new(MarkReply { changed })),
+            Ok(Err(error)) => Err(Status::internal(format!(
+                "it is so from now on, but not after a restart of vfiod: the file of marks cannot be written: {error}"
+            ))),
+            Err(_) => Err(Status::unavailable("vfiod is stopping")),
+        }
+    }
+}
+
 type Events = Pin<Box<dyn Stream<Item = Result<HolderEvent, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Api for Service {
     async fn holders(&self, _: Request<HoldersRequest>) -> Result<Response<HoldersReply>, Status> {
-        self.ask(Query::Holders).await.map(Response::new)
+        self.ask(|answer| Query::Look(Look::Holders(answer))).await.map(Response::new)
     }
 
     type FollowHoldersStream = Events;
 
     async fn follow_holders(&self, _: Request<HoldersRequest>) -> Result<Response<Events>, Status> {
-        let (now, changes) = self.ask(Query::Follow).await?;
+        let (now, changes) = self.ask(|answer| Query::Look(Look::Follow(answer))).await?;
         let open = now.objects.into_iter().flat_map(opened);
         let changes = stream::unfold(changes, |mut changes| async move {
             match changes.recv().await {
@@ -130,13 +196,31 @@ impl Api for Service {
         Ok(Response::new(Box::pin(events)))
     }
 
-    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<Explanation>, Status> {
-        let device = request.get_ref().device.as_str();
-        let id = device.parse::<DeviceId>().map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let explanation = self.ask(|answer| Query::Explain(id, answer)).await?;
-        let unknown = || Status::not_found(format!("neither this host nor its kubelet knows {id}"));
-        explanation.map(Response::new).ok_or_else(unknown)
+    async fn cordon(&self, request: Request<MarkRequest>) -> Result<Response<MarkReply>, Status> {
+        self.mark(&request.get_ref().device, Mark::Cordon).await
     }
+
+    async fn uncordon(&self, request: Request<MarkRequest>) -> Result<Response<MarkReply>, Status> {
+        self.mark(&request.get_ref().device, Mark::Uncordon).await
+    }
+
+    async fn clear(&self, request: Request<MarkRequest>) -> Result<Response<MarkReply>, Status> {
+        self.mark(&request.get_ref().device, Mark::Clear).await
+    }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<Explanation>, Status> {
+        let id = parsed(&request.get_ref().device)?;
+        let explanation = self.ask(|answer| Query::Look(Look::Explain(id, answer))).await?;
+        explanation.map(Response::new).ok_or_else(|| unknown(id))
+    }
+}
+
+fn parsed(device: &str) -> Result<DeviceId, Status> {
+    device.parse().map_err(|error: vfiod_core::device::ParseDeviceIdError| Status::invalid_argument(error.to_string()))
+}
+
+fn unknown(id: DeviceId) -> Status {
+    Status::not_found(format!("neither this host nor its kubelet knows {id}"))
 }
 
 /// What is open when a stream begins, as events.

@@ -267,3 +267,40 @@ async fn the_documents_describe_every_field() {
     let missing: Vec<&String> = names.iter().filter(|name| !document.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty() && names.len() > 25, "docs/HOLDERS-JSON.md does not describe {missing:?}");
 }
+
+#[tokio::test]
+async fn a_cordon_outlives_the_agent_and_ends_with_its_file() {
+    let (node, folder, state) = (two_qats(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let kubelet = Kubelet::builder(folder.path()).host_root(node.root()).start().await.unwrap();
+    let start = || Agent::builder(node.root(), folder.path(), &usual_config()).state_dir(state.path()).start().unwrap();
+    let run = |agent: &Agent, arguments: &[&str]| -> Output {
+        Command::new(binary()).args(arguments).arg("--status-socket").arg(agent.status_socket()).output().unwrap()
+    };
+    let mut agent = start();
+    kubelet.wait_for("its devices", PATIENCE, |state| state.allocatable(QAT) == 2).await.unwrap();
+    let done = run(&agent, &["cordon", DEVICE, "0000:ff:1f.7"]);
+    let told = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(told.starts_with("0000:3b:00.0 cordoned"), "{told}");
+    assert_eq!(done.status.code(), Some(1), "the other one does not exist");
+    kubelet.wait_for("it is held back", PATIENCE, |state| state.allocatable(QAT) == 1).await.unwrap();
+
+    agent.terminate().unwrap();
+    let mut agent = start();
+    let held_back = |state: &vfiod_simulator::kubelet::State| state.health(QAT, DEVICE) == Some(Health::Unhealthy);
+    kubelet.wait_for("still", PATIENCE, |state| state.registrations(QAT) == 2 && held_back(state)).await.unwrap();
+    assert!(run(&agent, &["uncordon", DEVICE]).status.success());
+    kubelet.wait_for("it is offered", PATIENCE, |state| state.allocatable(QAT) == 2).await.unwrap();
+    let again = run(&agent, &["uncordon", DEVICE]);
+    assert!(String::from_utf8_lossy(&again.stdout).contains("is not cordoned"));
+
+    assert!(run(&agent, &["cordon", DEVICE]).status.success());
+    agent.terminate().unwrap();
+    std::fs::remove_file(state.path().join("marks")).unwrap();
+    let agent = start();
+    kubelet
+        .wait_for("a reboot", PATIENCE, |state| state.registrations(QAT) == 3 && state.allocatable(QAT) == 2)
+        .await
+        .unwrap();
+    let none = run(&agent, &["clear", DEVICE]);
+    assert!(String::from_utf8_lossy(&none.stdout).contains("has no fatal PCI error"));
+}

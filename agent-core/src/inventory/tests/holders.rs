@@ -201,6 +201,22 @@ fn a_container_waits_for_whoever_is_not_of_its_pod() {
 }
 
 #[test]
+fn a_cordoned_device_is_offered_to_nobody_and_kept_by_its_owner() {
+    let mut node = node();
+    assert!(node.inventory.cordon(gpu(2), true) && !node.inventory.cordon(gpu(2), true));
+    node.settle();
+    assert_eq!(node.says(GPU, gpu(2)), "Unhealthy Cordoned");
+    node.allocate(GPU, &[gpu(2)]).unwrap();
+    assert_eq!(node.says(GPU, gpu(2)), "Healthy Claimed");
+    node.wait(secs(11));
+    node.kubelet_says(&[]);
+    assert_eq!(node.says(GPU, gpu(2)), "Unhealthy Cordoned");
+    assert!(node.inventory.cordon(gpu(2), false));
+    node.settle();
+    assert_eq!(node.says(GPU, gpu(2)), "Healthy Ready");
+}
+
+#[test]
 fn a_fatal_pci_error_sticks_until_the_device_is_bound_anew_or_cleared() {
     let mut node = node();
     node.inventory.broke(gpu(2));
