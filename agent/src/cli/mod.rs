@@ -12,6 +12,7 @@ mod hostdev;
 mod machines;
 mod mark;
 mod run;
+mod shell;
 mod sight;
 mod vmi;
 mod witness;
@@ -58,6 +59,10 @@ enum Command {
     Vmi(vmi::VmiCommand),
     /// Check whether a device plugin keeps the conventions of the kubelet and of KubeVirt
     Conform(conform::ConformArgs),
+    /// Write completions for a shell to stdout
+    Completions(shell::CompletionsArgs),
+    /// Write the manual
+    Man(shell::ManArgs),
     /// Print the version
     Version,
 }
@@ -118,6 +123,8 @@ pub fn main() -> ExitCode {
         Command::Hostdev(args) => hostdev::run(&args),
         Command::Vmi(command) => vmi::run(&command),
         Command::Conform(args) => conform::run(args),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
         Command::Version => {
             _ = writeln!(io::stdout(), "vfiod {}", env!("CARGO_PKG_VERSION"));
             Ok(())
