@@ -1,11 +1,22 @@
 //! The census: every open VFIO file and who has it, as of one moment.
 
+mod kernel;
 mod proc;
 
-use super::{Object, Process};
+use super::{Object, Process, layout::KernelLayout, object_file::ObjectError};
 use crate::discovery::HostRoot;
+use arc_swap::ArcSwap;
+use aya::{Btf, EbpfLoader};
+use kernel::KernelCensus;
 use proc::ProcCensus;
-use std::io;
+use std::{
+    fmt, io,
+    sync::{
+        Arc,
+        mpsc::{self, Sender, SyncSender},
+    },
+    thread,
+};
 
 /// Who has what open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,15 +66,20 @@ pub struct Hidden {
     pub visible: u32,
 }
 
-/// Takes a census. It blocks (`/proc` takes some milliseconds for each thousand descriptors), so the reactor has it done
-/// on another thread.
-#[derive(Debug, Clone)]
+/// Takes a census. It blocks (some milliseconds for each thousand descriptors of the host), so the reactor has it done on
+/// another thread. Clones share what they need; two at a time take turns.
+#[derive(Clone)]
 pub struct CensusTaker(Way);
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum Way {
+    /// The thread that has the probe's programs for it.
+    Kernel(Sender<Request>),
     Proc(ProcCensus),
 }
+
+/// Where the census goes.
+type Request = SyncSender<io::Result<Census>>;
 
 impl CensusTaker {
     /// Takes it from `/proc/*/fd` below this root. Other users' processes can be looked at only with CAP_SYS_PTRACE
@@ -73,6 +89,26 @@ impl CensusTaker {
         Self(Way::Proc(ProcCensus::new(root)))
     }
 
+    /// Takes it from the kernel's tables. Needs to be in the host's pid namespace to see all processes (kernel:
+    /// `kernel/bpf/task_iter.c`, `task_seq_get_next` goes through the namespace of the one who asks).
+    pub(super) fn from_kernel(
+        loader: &mut EbpfLoader<'_>,
+        btf: &Btf,
+        ring_bytes: u32,
+        layout: Arc<ArcSwap<KernelLayout>>,
+        shift_ns: i64,
+    ) -> Result<Self, ObjectError> {
+        let mut kernel = KernelCensus::load(loader, btf, ring_bytes, layout, shift_ns)?;
+        let (requests, wanted) = mpsc::channel::<Request>();
+        let thread = thread::Builder::new().name("vfiod-census".to_owned()).spawn(move || {
+            for answer in wanted {
+                // Whoever asked may be gone.
+                let _ = answer.send(kernel.take().map_err(io::Error::other));
+            }
+        });
+        thread.map(|_| Self(Way::Kernel(requests))).map_err(ObjectError::Thread)
+    }
+
     /// Who has what open now.
     ///
     /// # Errors
@@ -80,7 +116,22 @@ impl CensusTaker {
     /// [`Census::unreadable`].
     pub fn take(&self) -> io::Result<Census> {
         match &self.0 {
+            Way::Kernel(requests) => {
+                let (answer, census) = mpsc::sync_channel(1);
+                let ended = || io::Error::other("the thread that takes the census has ended");
+                requests.send(answer).map_err(|_| ended())?;
+                census.recv().map_err(|_| ended())?
+            }
             Way::Proc(proc) => proc.take(),
         }
+    }
+}
+
+impl fmt::Debug for CensusTaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Way::Kernel(_) => "CensusTaker(kernel)",
+            Way::Proc(_) => "CensusTaker(/proc)",
+        })
     }
 }

@@ -1,0 +1,155 @@
+//! Attaching the programs, and detaching them when VFIO's modules go.
+
+use super::{
+    hooks::{Attachment, HOOKS, Hook, HookState, Place},
+    layout::{KernelLayout, LayoutError},
+    object_file::{self, ObjectError, chain},
+};
+use aya::{
+    Ebpf,
+    programs::{
+        KProbe, Program, ProgramError, RawTracePoint, kprobe::KProbeLinkId, raw_trace_point::RawTracePointLinkId,
+    },
+};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// The programs and what they are attached to.
+pub(super) struct Attached {
+    object: object_file::Object,
+    btf: PathBuf,
+    modules: PathBuf,
+    links: Vec<Option<Link>>,
+    states: Vec<HookState>,
+}
+
+enum Link {
+    Probe(KProbeLinkId),
+    Tracepoint(RawTracePointLinkId),
+}
+
+impl Attached {
+    /// Loads every program; nothing is attached yet.
+    pub(super) fn load(
+        mut object: object_file::Object,
+        layout: &KernelLayout,
+        btf: &Path,
+        modules: &Path,
+    ) -> Result<Self, ObjectError> {
+        object.configure(&layout.config)?;
+        let mut loaded: Vec<&str> = Vec::new();
+        for hook in HOOKS {
+            if !loaded.contains(&hook.program) {
+                object.load(hook.program)?;
+                loaded.push(hook.program);
+            }
+        }
+        let state =
+            |hook: &Hook| HookState { program: hook.program, function: hook.function, attachment: Attachment::Waiting };
+        Ok(Self {
+            object,
+            btf: btf.to_owned(),
+            modules: modules.to_owned(),
+            links: HOOKS.iter().map(|_| None).collect(),
+            states: HOOKS.iter().map(state).collect(),
+        })
+    }
+
+    /// The state of each hook.
+    pub(super) fn states(&self) -> &[HookState] {
+        &self.states
+    }
+
+    /// Detaches what hangs on modules that are gone.
+    pub(super) fn forget(&mut self, gone: &[String]) {
+        for ((hook, link), state) in HOOKS.iter().zip(&mut self.links).zip(&mut self.states) {
+            let Place::Module(module) = hook.place else { continue };
+            if !gone.iter().any(|name| name == module) {
+                continue;
+            }
+            state.attachment = Attachment::Waiting;
+            // A probe on a module that is gone does nothing any more, so a failure to remove it changes nothing either.
+            let Some(link) = link.take() else { continue };
+            let _ = detach(&mut self.object.ebpf, hook, link);
+        }
+    }
+
+    /// Reads the kernel's layout again and attaches what is not attached.
+    pub(super) fn attach_again(&mut self) -> Result<KernelLayout, LayoutError> {
+        let layout = KernelLayout::read(&self.btf)?;
+        self.attach(&layout);
+        Ok(layout)
+    }
+
+    /// Attaches what is not attached. Takes some milliseconds a hook, and up to a second in all on a slow machine.
+    pub(super) fn attach(&mut self, layout: &KernelLayout) {
+        if let Err(error) = self.object.configure(&layout.config) {
+            for state in &mut self.states {
+                state.attachment = Attachment::Failed(error.to_string());
+            }
+            return;
+        }
+        for ((hook, link), state) in HOOKS.iter().zip(&mut self.links).zip(&mut self.states) {
+            if link.is_some() {
+                continue;
+            }
+            if hook.place != Place::Tracepoint && !layout.has_vfio {
+                // Without the offsets it would see nothing. The module's arrival is told.
+                state.attachment = Attachment::Waiting;
+                continue;
+            }
+            state.attachment = match attach(&mut self.object.ebpf, hook) {
+                Ok(attached) => {
+                    *link = Some(attached);
+                    Attachment::Attached
+                }
+                Err(error) if missing(&error) => match hook.place {
+                    // A module that is built in may have no folder; its functions are tried whenever a module comes.
+                    Place::Module(module) if !self.modules.join(module).is_dir() => Attachment::Waiting,
+                    _ => Attachment::Absent,
+                },
+                Err(error) => Attachment::Failed(chain(&error)),
+            };
+        }
+    }
+}
+
+fn attach(ebpf: &mut Ebpf, hook: &Hook) -> Result<Link, ProgramError> {
+    let program = ebpf.program_mut(hook.program).ok_or(ProgramError::NotLoaded)?;
+    match (hook.place, program) {
+        (Place::Module(module), Program::KProbe(program)) => {
+            probe(program, Some(module), hook.function).map(Link::Probe)
+        }
+        (Place::Tracepoint, Program::RawTracePoint(program)) => program.attach(hook.function).map(Link::Tracepoint),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+/// Attaches to a function. `module:function` is exact; where the kernel does not know it in that form (the module is built
+/// in), the function alone.
+pub(super) fn probe(program: &mut KProbe, module: Option<&str>, function: &str) -> Result<KProbeLinkId, ProgramError> {
+    if let Some(module) = module {
+        match program.attach(format!("{module}:{function}"), 0) {
+            Err(error) if missing(&error) => {}
+            done => return done,
+        }
+    }
+    program.attach(function, 0)
+}
+
+fn detach(ebpf: &mut Ebpf, hook: &Hook, link: Link) -> Result<(), ProgramError> {
+    let program = ebpf.program_mut(hook.program).ok_or(ProgramError::NotLoaded)?;
+    match (link, program) {
+        (Link::Probe(link), Program::KProbe(program)) => program.detach(link),
+        (Link::Tracepoint(link), Program::RawTracePoint(program)) => RawTracePoint::detach(program, link),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+/// Whether the kernel says that there is no such function or tracepoint.
+fn missing(error: &ProgramError) -> bool {
+    let ProgramError::SyscallError(call) = error else { return false };
+    call.io_error.kind() == io::ErrorKind::NotFound
+}

@@ -1,0 +1,90 @@
+//! What the probe has not told.
+
+use vfiod_abi::Counters;
+
+/// What was lost since the probe was loaded. The counts of opens are read from the kernel all the same: a loss can delay
+/// and never lie.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Events for which the ring buffer had no room.
+    pub ring_full: u64,
+    /// Opens whose return was missed, so that they made no event.
+    pub opens_missed: u64,
+    /// Releases whose return was missed; they were told when the kernel's count showed them.
+    pub releases_missed: u64,
+    /// Calls that were no longer known when they returned: more were under way than the probe keeps in mind.
+    pub forgotten: u64,
+}
+
+/// Finds out from the probe's counters whether something was lost.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    losses: Losses,
+    /// Opens that had begun and not ended at the last look.
+    under_way: u64,
+}
+
+impl Watch {
+    /// Takes the counters of now; says whether more was lost than at the last look.
+    ///
+    /// An open that has begun and not ended may still be under way: only what was so at two looks counts as missed.
+    pub(super) fn look(&mut self, counters: &Counters) -> bool {
+        let ended = counters.opens_done.saturating_add(counters.opens_failed);
+        let under_way = counters.opens_begun.saturating_sub(ended);
+        let missed = under_way.min(self.under_way);
+        self.under_way = under_way;
+        let before = self.losses;
+        self.losses = Losses {
+            ring_full: counters.ring_full,
+            opens_missed: missed,
+            forgotten: counters.begins_forgotten,
+            ..before
+        };
+        self.losses.ring_full > before.ring_full
+            || self.losses.opens_missed > before.opens_missed
+            || self.losses.forgotten > before.forgotten
+    }
+
+    /// A release was found ended whose end was not told.
+    pub(super) const fn release_missed(&mut self) {
+        self.losses.releases_missed = self.losses.releases_missed.saturating_add(1);
+    }
+
+    pub(super) const fn losses(&self) -> Losses {
+        self.losses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counters(begun: u64, done: u64, failed: u64) -> Counters {
+        Counters { opens_begun: begun, opens_done: done, opens_failed: failed, ..Counters::default() }
+    }
+
+    #[test]
+    fn an_open_under_way_is_not_a_missed_one() {
+        let mut watch = Watch::default();
+        assert!(!watch.look(&counters(5, 3, 1)));
+        assert!(!watch.look(&counters(9, 4, 5)));
+        assert_eq!(watch.losses(), Losses::default());
+    }
+
+    #[test]
+    fn a_missed_return_is_told_once() {
+        let mut watch = Watch::default();
+        assert!(!watch.look(&counters(5, 4, 0)));
+        assert!(watch.look(&counters(5, 4, 0)));
+        assert!(!watch.look(&counters(8, 7, 0)), "the same one");
+        assert_eq!(watch.losses().opens_missed, 1);
+    }
+
+    #[test]
+    fn a_full_ring_and_forgotten_begins_are_told_at_once() {
+        let mut watch = Watch::default();
+        assert!(watch.look(&Counters { ring_full: 2, ..Counters::default() }));
+        assert!(!watch.look(&Counters { ring_full: 2, ..Counters::default() }));
+        assert!(watch.look(&Counters { ring_full: 2, begins_forgotten: 1, ..Counters::default() }));
+    }
+}

@@ -1,0 +1,389 @@
+//! The probe at work.
+
+use super::{
+    Absent, Batch, CensusTaker, Event, HookState, Losses, Object, ProbeMode,
+    attach::Attached,
+    capabilities::Grant,
+    clock::boot_shift_ns,
+    closing::{Closing, Ended},
+    event::{Told, understand},
+    hooks::{Attachment, RELEASES},
+    layout::{BTF, KernelLayout, LayoutError},
+    lookup::Questions,
+    losses::Watch,
+    object_file::{self, ObjectError, Value, map},
+    preflight::Host,
+};
+use arc_swap::ArcSwap;
+use aya::{
+    Btf, EbpfLoader, VerifierLogLevel,
+    maps::{MapData, PerCpuArray, RingBuf},
+};
+use std::{collections::HashMap, io, path::Path, sync::Arc, time::Duration};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    task::{JoinError, JoinHandle, spawn_blocking},
+    time::{Instant, sleep_until},
+};
+use tracing::{debug, info, warn};
+use vfiod_abi::{Counters, Event as Raw, Plain, maps};
+
+/// How the probe is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProbeOptions {
+    /// Whether it is wanted.
+    pub mode: ProbeMode,
+    /// The size of the ring buffer of events in bytes: a power of two, at least a page. An event takes 136.
+    pub ring_bytes: u32,
+}
+
+impl Default for ProbeOptions {
+    fn default() -> Self {
+        Self { mode: ProbeMode::Auto, ring_bytes: 256 * 1024 }
+    }
+}
+
+/// A ring for programs that hardly tell anything.
+const SMALL_RING: u32 = 4096;
+/// Events taken at once, so that a storm cannot keep the reactor from its other work.
+const MOST: usize = 4096;
+/// How often the probe's counters are looked at for losses: what was lost made no event that could wake anybody.
+const COUNTERS_EVERY: Duration = Duration::from_secs(1);
+/// Where the kernel lists its modules.
+const MODULES: &str = "/sys/module";
+
+/// The probe: loaded, attached to what there is, and following VFIO's modules as they come and go.
+///
+/// Dropping it detaches everything.
+pub struct Probe {
+    ring: AsyncFd<RingBuf<MapData>>,
+    counters: PerCpuArray<MapData, Value<Counters>>,
+    questions: Questions,
+    layout: Arc<ArcSwap<KernelLayout>>,
+    attached: Attaching,
+    /// Modules that have gone since the last time that something was attached.
+    gone: Vec<String>,
+    modules_changed: bool,
+    /// They have been attached since the last batch.
+    has_news: bool,
+    states: Vec<HookState>,
+    grant: Grant,
+    closing: Closing,
+    watch: Watch,
+    next_count: Instant,
+    shift_ns: i64,
+}
+
+/// The programs are with the probe, or on another thread that attaches them.
+enum Attaching {
+    Idle(Box<Attached>),
+    Busy(JoinHandle<(Box<Attached>, Result<KernelLayout, LayoutError>)>),
+    /// That thread has failed, and the programs with it.
+    Lost,
+}
+
+impl Probe {
+    /// Loads the probe and attaches it; blocks for some 100 ms. Needs a tokio runtime with I/O and time, of either mode,
+    /// on this thread. Events are kept from here on, so start first and take the census then.
+    ///
+    /// # Errors
+    /// [`Absent`]: everything that stands in the way, each thing with its remedy.
+    pub fn start(options: ProbeOptions) -> Result<(Self, CensusTaker), Absent> {
+        if options.mode == ProbeMode::Off {
+            return Err(Absent::Off);
+        }
+        let grant = Host::this().check().map_err(Absent::Missing)?;
+        Self::load(options, grant).map_err(|error| match error {
+            StartError::Layout(error) => Absent::one(error.to_string(), "report this kernel to vfiod's maintainers"),
+            StartError::Object(error) => {
+                let remedy = remedy(&error);
+                Absent::one(error.to_string(), remedy)
+            }
+            StartError::Ring(error) => {
+                Absent::one(format!("the probe's events cannot be waited for: {error}"), "allow epoll to this process")
+            }
+        })
+    }
+
+    fn load(options: ProbeOptions, grant: Grant) -> Result<(Self, CensusTaker), StartError> {
+        let begun = Instant::now();
+        let btf_folder = Path::new(BTF);
+        let mut layout = KernelLayout::read(btf_folder)?;
+        let shared = Arc::new(ArcSwap::from_pointee(layout));
+        let shift_ns = boot_shift_ns();
+        let btf = Btf::from_sys_fs().map_err(|error| ObjectError::Load(error.into()))?;
+        let mut loader = EbpfLoader::new();
+        // The programs come without relocations, so the loader needs no types of the kernel.
+        loader.btf(None).verifier_log_level(VerifierLogLevel::DISABLE);
+
+        let mut object = object_file::Object::open(&mut loader, options.ring_bytes)?;
+        let ring = RingBuf::try_from(map(&mut object.ebpf, maps::EVENTS)?)
+            .map_err(|error| ObjectError::Map { map: maps::EVENTS, error })?;
+        let counters = PerCpuArray::try_from(map(&mut object.ebpf, maps::COUNTERS)?)
+            .map_err(|error| ObjectError::Map { map: maps::COUNTERS, error })?;
+        let mut attached = Attached::load(object, &layout, btf_folder, Path::new(MODULES))?;
+        let questions = Questions::load(&mut loader, SMALL_RING, &layout.config)?;
+        let taker = CensusTaker::from_kernel(&mut loader, &btf, SMALL_RING, Arc::clone(&shared), shift_ns)?;
+        // SAFETY: the ring owns its descriptor, which stays the same and open until the `AsyncFd` drops it.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }.map_err(io::Error::from)?;
+        attached.attach(&layout);
+        if !layout.has_vfio {
+            // From here on the arrival of its modules is told; they may have come just before.
+            layout = attached.attach_again()?;
+            shared.store(Arc::new(layout));
+        }
+        let mut probe = Self {
+            ring,
+            counters,
+            questions,
+            layout: shared,
+            states: attached.states().to_vec(),
+            attached: Attaching::Idle(Box::new(attached)),
+            gone: Vec::new(),
+            modules_changed: false,
+            has_news: false,
+            grant,
+            closing: Closing::default(),
+            watch: Watch::default(),
+            next_count: begun + COUNTERS_EVERY,
+            shift_ns,
+        };
+        probe.configure(&layout);
+        info!(took = ?begun.elapsed(), capabilities = %grant, "the kernel probe is loaded");
+        probe.tell_states();
+        Ok((probe, taker))
+    }
+
+    /// Waits until something has happened, and takes all that is there. Cancelling it loses nothing.
+    ///
+    /// # Errors
+    /// When the event loop is gone, or the kernel refuses the probe's own maps.
+    pub async fn next(&mut self) -> io::Result<Batch> {
+        loop {
+            let look = self.closing.next_look().map_or(self.next_count, |look| look.min(self.next_count));
+            let mut told = Vec::new();
+            tokio::select! {
+                ready = self.ring.readable_mut() => {
+                    let mut guard = ready?;
+                    if drain(guard.get_inner_mut(), self.shift_ns, &mut told) {
+                        guard.clear_ready();
+                    }
+                }
+                done = Self::attaching(&mut self.attached) => self.has_attached(done),
+                () = sleep_until(look) => {}
+            }
+            let batch = self.gather(told)?;
+            if !batch.is_empty() {
+                return Ok(batch);
+            }
+        }
+    }
+
+    /// How often each of these objects is open now, in the same order: the kernel's own count. `None` for an object that
+    /// is gone.
+    ///
+    /// # Errors
+    /// When the kernel refuses to run the probe's own program.
+    pub fn counts(&self, objects: &[Object]) -> io::Result<Vec<Option<u32>>> {
+        objects.iter().map(|object| self.questions.count(object).map_err(io::Error::other)).collect()
+    }
+
+    /// What has been lost so far.
+    #[must_use]
+    pub const fn losses(&self) -> Losses {
+        self.watch.losses()
+    }
+
+    /// Every hook and whether it is on.
+    #[must_use]
+    pub fn hooks(&self) -> &[HookState] {
+        &self.states
+    }
+
+    /// Whether opens and releases are followed: VFIO is there and its hooks are on. Before its modules are loaded nothing
+    /// can be open.
+    #[must_use]
+    pub fn is_following(&self) -> bool {
+        self.states.iter().any(|state| state.function == RELEASES && state.attachment == Attachment::Attached)
+    }
+
+    /// The capabilities that were used.
+    #[must_use]
+    pub const fn grant(&self) -> Grant {
+        self.grant
+    }
+
+    fn gather(&mut self, told: Vec<Told>) -> io::Result<Batch> {
+        let now = Instant::now();
+        let mut batch = Batch::default();
+        for told in told {
+            match told {
+                Told::Event(event) => batch.events.push(event),
+                Told::Closing { event, call, count } => self.closing.begin(call, event, count, now),
+                Told::Closed { event, call } => {
+                    self.closing.end(call);
+                    batch.events.push(event);
+                }
+                Told::ModuleLoaded => self.modules_changed = true,
+                Told::ModuleFreed(name) => {
+                    self.modules_changed = true;
+                    self.gone.push(name);
+                }
+                Told::Seen(_) => {}
+            }
+        }
+        let questions = &self.questions;
+        let ended = self.closing.look(now, |event| questions.count(&event.object)).map_err(io::Error::other)?;
+        for ended in ended {
+            self.watch.release_missed();
+            match ended {
+                Ended::Seen(event) => batch.events.push(event),
+                Ended::GivenUp(_) => batch.overrun = true,
+            }
+        }
+        if now >= self.next_count {
+            self.next_count = now + COUNTERS_EVERY;
+            batch.overrun |= self.look_at_counters()?;
+        }
+        if let Attaching::Idle(_) = self.attached {
+            if self.modules_changed {
+                self.attach();
+            } else {
+                batch.modules_changed = std::mem::take(&mut self.has_news);
+            }
+        }
+        self.count(&mut batch.events)?;
+        Ok(batch)
+    }
+
+    /// Reads the counts of the objects in the events, once for each object.
+    fn count(&self, events: &mut [Event]) -> io::Result<()> {
+        let mut counts: HashMap<Object, Option<u32>> = HashMap::new();
+        for event in events {
+            if event.object.key == 0 {
+                event.open_count = None;
+                continue;
+            }
+            let count = match counts.get(&event.object) {
+                Some(count) => *count,
+                None => {
+                    let count = self.questions.count(&event.object).map_err(io::Error::other)?;
+                    counts.insert(event.object, count);
+                    count
+                }
+            };
+            event.open_count = Some(count.unwrap_or(0));
+        }
+        Ok(())
+    }
+
+    fn look_at_counters(&mut self) -> io::Result<bool> {
+        let counters = self.counters.get(&0, 0).map_err(io::Error::other)?;
+        let sum = counters.iter().fold(Counters::default(), |sum, Value(one)| sum.plus(one));
+        let before = self.watch.losses();
+        let lost = self.watch.look(&sum);
+        if lost {
+            warn!(before = ?before, now = ?self.watch.losses(), "the kernel probe has lost events; looking at what is open");
+        }
+        Ok(lost)
+    }
+
+    /// Has the programs attached on another thread: it takes long where many processors must agree.
+    fn attach(&mut self) {
+        self.modules_changed = false;
+        let gone = std::mem::take(&mut self.gone);
+        match std::mem::replace(&mut self.attached, Attaching::Lost) {
+            Attaching::Idle(mut attached) => {
+                self.attached = Attaching::Busy(spawn_blocking(move || {
+                    attached.forget(&gone);
+                    let layout = attached.attach_again();
+                    (attached, layout)
+                }));
+            }
+            other => self.attached = other,
+        }
+    }
+
+    async fn attaching(
+        attached: &mut Attaching,
+    ) -> Result<(Box<Attached>, Result<KernelLayout, LayoutError>), JoinError> {
+        match attached {
+            Attaching::Busy(task) => task.await,
+            Attaching::Idle(_) | Attaching::Lost => std::future::pending().await,
+        }
+    }
+
+    fn has_attached(&mut self, done: Result<(Box<Attached>, Result<KernelLayout, LayoutError>), JoinError>) {
+        self.has_news = true;
+        match done {
+            Ok((attached, layout)) => {
+                self.states = attached.states().to_vec();
+                self.attached = Attaching::Idle(attached);
+                match layout {
+                    Ok(layout) => {
+                        self.layout.store(Arc::new(layout));
+                        self.configure(&layout);
+                    }
+                    Err(error) => warn!("VFIO's modules have changed and the kernel probe cannot follow: {error}"),
+                }
+                self.tell_states();
+            }
+            Err(error) => {
+                self.attached = Attaching::Lost;
+                warn!("the kernel probe can no longer be attached, restart vfiod: {error}");
+            }
+        }
+    }
+
+    fn configure(&mut self, layout: &KernelLayout) {
+        if let Err(error) = self.questions.object.configure(&layout.config) {
+            warn!("the kernel probe cannot be told this kernel's layout: {error}");
+        }
+    }
+
+    fn tell_states(&self) {
+        for state in &self.states {
+            match &state.attachment {
+                Attachment::Failed(why) => {
+                    warn!(function = state.function, program = state.program, "a hook cannot be attached: {why}");
+                }
+                other => debug!(function = state.function, program = state.program, "hook {other}"),
+            }
+        }
+        if self.is_following() {
+            info!("the kernel probe follows opens and releases of VFIO devices");
+        } else {
+            info!("the kernel probe waits for VFIO's modules");
+        }
+    }
+}
+
+/// Takes what is in the ring; says whether it was emptied.
+fn drain(ring: &mut RingBuf<MapData>, shift_ns: i64, told: &mut Vec<Told>) -> bool {
+    for _ in 0..MOST {
+        let Some(item) = ring.next() else { return true };
+        told.extend(Raw::read(&item).and_then(|raw| understand(&raw, shift_ns)));
+    }
+    false
+}
+
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    #[error(transparent)]
+    Ring(#[from] io::Error),
+}
+
+fn remedy(error: &ObjectError) -> &'static str {
+    match error.errno() {
+        Some(libc::EPERM | libc::EACCES) => {
+            "look for a security policy (seccomp, SELinux, AppArmor) that forbids bpf(2), and give vfiod its \
+             capabilities in the host's user namespace"
+        }
+        Some(libc::EINVAL) => "look whether the kernel is locked down (lockdown=confidentiality)",
+        _ => "report this kernel to vfiod's maintainers",
+    }
+}
