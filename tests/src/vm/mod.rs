@@ -21,8 +21,10 @@ mod pci;
 mod pod;
 mod port;
 mod report;
+mod share;
 mod tour;
 mod wait;
+mod watch;
 
 use bench::Bench;
 use port::Port;

@@ -6,6 +6,7 @@ use anyhow::Result;
 mod groups;
 mod hotplug;
 mod mdev;
+mod probe;
 mod serving;
 mod vfio;
 
@@ -18,6 +19,7 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("groups", groups::run),
     ("hotplug", hotplug::run),
     ("mdev", mdev::run),
+    ("probe", probe::run),
     ("serving-uring", serving::with_uring),
     ("serving-plain", serving::without),
 ];
