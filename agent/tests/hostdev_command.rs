@@ -142,6 +142,25 @@ fn a_document_that_is_wrong_is_code_3_with_line_and_column() {
 }
 
 #[test]
+fn a_machine_whose_document_is_wrong_has_no_elements_and_the_others_have() {
+    let broken = VMI
+        .replace("name: gpu", "name: broken")
+        .replace("      - {name: q", "      - {deviceName: x.y/z}\n      - {name: q");
+    let desk = Desk::new(&format!("{broken}---\n{}", VMI.replace("name: q", "name: good")), ENV);
+    let output = desk.hostdev(&[]);
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(stdout(&output).matches("<hostdev").count(), 1, "{}", stdout(&output));
+    assert!(
+        stderr(&output).contains("vmi.yaml:7:9: spec.domain.devices.hostDevices[0].name: is missing"),
+        "{}",
+        stderr(&output)
+    );
+    let value = desk.json(&[]);
+    assert_eq!((&value["machines"][0]["starts"], &value["machines"][1]["starts"]), (&false.into(), &true.into()));
+    assert_eq!(value["problems"][0]["path"], "spec.domain.devices.hostDevices[0].name");
+}
+
+#[test]
 fn a_bad_configuration_is_code_3_and_one_bad_entry_leaves_the_devices() {
     let desk = Desk::new(VMI, ENV);
     desk.write("kv.yaml", "permittedHostDevices: 7\n");

@@ -9,9 +9,10 @@ use super::{
     pool::{Naming, Pool},
 };
 use crate::{
-    permit::{Notice, Permit, Problem},
+    permit::{Notice, Permit, Problem, ResourceName},
     variables::{Carried, EnvNames},
 };
+use std::collections::BTreeSet;
 
 /// The host devices of a domain, and what is wrong with them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,9 +82,9 @@ fn serve<'a>(
     devices: &mut Vec<HostDevice>,
 ) -> Served<'a> {
     let mut served = Served { list, pools: Vec::new(), bad: Vec::new() };
+    let resources: BTreeSet<&ResourceName> = machine.plugged(list).map(|(_, _, resource)| resource).collect();
     for &kind in kinds(list) {
-        let resources = machine.plugged(list).map(|(_, _, resource)| resource);
-        let mut pool = Pool::load(resources, kind, environment, naming);
+        let mut pool = Pool::load(resources.iter().copied(), kind, environment, naming);
         for (index, entry, resource) in machine.plugged(list) {
             let Some((address, variable)) = pool.pop(resource) else { continue };
             match Source::parse(kind, &address) {

@@ -57,25 +57,27 @@ impl View<'_> {
 
     /// Entries that got nothing: here virt-launcher only says that numbers do not match.
     fn without_device(&self, served: &Served<'_>, assignment: &mut Assignment) {
-        let has = |index: usize| {
-            assignment.devices.iter().any(|device| device.entry == index)
-                || served.bad.iter().any(|bad| bad.entry == index)
-        };
-        let problems: Vec<Problem> = self
-            .machine
-            .plugged(served.list)
-            .filter(|(index, ..)| !has(*index))
-            .map(|(_, entry, resource)| self.nothing(served, entry, resource))
+        let good = assignment.devices.iter().map(|device| device.entry);
+        let has: BTreeSet<usize> = good.chain(served.bad.iter().map(|bad| bad.entry)).collect();
+        let mut wanted: BTreeMap<&ResourceName, usize> = BTreeMap::new();
+        for (_, _, resource) in self.machine.plugged(served.list) {
+            *wanted.entry(resource).or_default() += 1;
+        }
+        let without = self.machine.plugged(served.list).filter(|(index, ..)| !has.contains(index));
+        let problems: Vec<Problem> = without
+            .map(|(_, entry, resource)| {
+                let wanted = wanted.get(resource).copied().unwrap_or_default();
+                self.nothing(served, entry, resource, wanted)
+            })
             .collect();
         assignment.problems.extend(problems);
     }
 
-    fn nothing(&self, served: &Served<'_>, entry: &Entry, resource: &ResourceName) -> Problem {
+    fn nothing(&self, served: &Served<'_>, entry: &Entry, resource: &ResourceName, wanted: usize) -> Problem {
         let shelves: Vec<_> = served.pools.iter().filter_map(|(_, pool)| pool.shelf(resource)).collect();
         if shelves.is_empty() {
             return self.unset(served, entry, resource);
         }
-        let wanted = self.machine.plugged(served.list).filter(|(_, _, other)| *other == resource).count();
         let held = shelves.iter().map(|shelf| match shelf.filled {
             0 => format!("{} is empty", shelf.variable),
             1 => format!("{} holds 1 address", shelf.variable),

@@ -24,6 +24,8 @@ pub struct Machine {
     pub requests: BTreeMap<String, Written>,
     /// Whether it has a graphics device (`autoattachGraphicsDevice`), which a display needs.
     pub graphics: bool,
+    /// Whether nothing is wrong with its document. If something is, the API server does not take it.
+    pub sound: bool,
 }
 
 /// A quantity that the document sets.

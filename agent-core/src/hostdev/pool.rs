@@ -5,7 +5,7 @@ use crate::{
     permit::{Permit, ResourceName},
     variables::{Carried, EnvNames, variables},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 /// How the names of variables are found.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,8 @@ pub(super) struct Naming<'a> {
 #[derive(Debug)]
 pub(super) struct Pool<'a> {
     shelves: BTreeMap<&'a ResourceName, Shelf>,
+    /// What was given away, from whichever shelf.
+    taken: HashSet<String>,
 }
 
 /// The addresses of one resource.
@@ -28,7 +30,7 @@ pub(super) struct Shelf {
     pub(super) variable: String,
     /// How many there were.
     pub(super) filled: usize,
-    addresses: Vec<String>,
+    addresses: VecDeque<String>,
 }
 
 impl Naming<'_> {
@@ -61,22 +63,24 @@ impl<'a> Pool<'a> {
                 continue;
             };
             let value = value.strip_suffix(',').unwrap_or(value);
-            let addresses: Vec<String> =
-                if value.is_empty() { Vec::new() } else { value.split(',').map(str::to_owned).collect() };
+            let addresses: VecDeque<String> =
+                if value.is_empty() { VecDeque::new() } else { value.split(',').map(str::to_owned).collect() };
             shelves.insert(resource, Shelf { variable, filled: addresses.len(), addresses });
         }
-        Self { shelves }
+        Self { shelves, taken: HashSet::new() }
     }
 
-    /// Takes the next address of a resource, and takes it from every other resource of the pool too (KubeVirt:
-    /// `AddressPool.Pop`). An empty address is taken like any other, and makes no device.
+    /// Takes the next address of a resource that no resource of the pool has given away (KubeVirt: `AddressPool.Pop`). An
+    /// empty address is taken like any other, and makes no device.
     pub(super) fn pop(&mut self, resource: &ResourceName) -> Option<(String, String)> {
-        let shelf = self.shelves.get(resource)?;
-        let (address, variable) = (shelf.addresses.first()?.clone(), shelf.variable.clone());
-        for shelf in self.shelves.values_mut() {
-            shelf.addresses.retain(|other| *other != address);
-        }
-        (!address.is_empty()).then_some((address, variable))
+        let shelf = self.shelves.get_mut(resource)?;
+        let address = loop {
+            let next = shelf.addresses.pop_front()?;
+            if self.taken.insert(next.clone()) {
+                break next;
+            }
+        };
+        (!address.is_empty()).then(|| (address, shelf.variable.clone()))
     }
 
     /// What the pool holds of a resource.
@@ -85,8 +89,11 @@ impl<'a> Pool<'a> {
     }
 
     /// What nobody took: resource, variable and addresses.
-    pub(super) fn left(&self) -> impl Iterator<Item = (&ResourceName, &str, &[String])> {
-        let shelves = self.shelves.iter().filter(|(_, shelf)| !shelf.addresses.is_empty());
-        shelves.map(|(resource, shelf)| (*resource, shelf.variable.as_str(), shelf.addresses.as_slice()))
+    pub(super) fn left(&self) -> impl Iterator<Item = (&ResourceName, &str, Vec<&str>)> {
+        self.shelves.iter().filter_map(|(resource, shelf)| {
+            let left = shelf.addresses.iter().filter(|address| !self.taken.contains(*address));
+            let left: Vec<&str> = left.map(String::as_str).collect();
+            (!left.is_empty()).then_some((*resource, shelf.variable.as_str(), left))
+        })
     }
 }

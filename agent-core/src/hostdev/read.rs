@@ -93,11 +93,15 @@ impl Machines {
             let what = "may add gpus and hostDevices of its own, which are not looked up";
             self.notices.push(field.problem(what, "add its entries to see the whole machine"));
         }
-        let machine = self.machine(object, kind, way);
-        self.machines.extend(machine);
+        let before = self.problems.len();
+        if let Some(mut machine) = self.machine(object, kind, way) {
+            machine.sound = self.problems.len() == before;
+            self.machines.push(machine);
+        }
     }
 
     fn machine(&mut self, object: &Field, kind: &str, way: &[&str]) -> Option<Machine> {
+        let before = self.problems.len();
         let mut domain = object.clone();
         for key in way.iter().chain(&["domain"]) {
             domain = good(required(&domain, key), &mut self.problems)?;
@@ -114,6 +118,7 @@ impl Machines {
             limits: self.quantities(&domain, "limits"),
             requests: self.quantities(&domain, "requests"),
             graphics: true,
+            sound: true,
         };
         let devices = domain.get_some("devices");
         if let Some(devices) = devices.filter(|devices| good(devices.expect_map(), &mut self.problems).is_some()) {
@@ -125,7 +130,7 @@ impl Machines {
             let graphics = devices.get_some("autoattachGraphicsDevice").map(|field| field.boolean());
             machine.graphics = graphics.and_then(|value| good(value, &mut self.problems)).unwrap_or(true);
         }
-        if machine.entries.is_empty() && self.problems.is_empty() {
+        if machine.entries.is_empty() && self.problems.len() == before {
             let what = "asks for no host device: it has neither gpus nor hostDevices";
             self.notices.push(domain.problem(what, "add an entry to devices.gpus or devices.hostDevices"));
         }

@@ -5,6 +5,7 @@ use super::{
     machine::{Entry, List, Machine},
 };
 use crate::permit::{Notice, Parsed, Problem, ResourceName, finding::Shown};
+use std::collections::HashMap;
 
 /// The units of one resource that the container asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +34,10 @@ pub struct Requests {
 #[must_use]
 pub fn requests(machine: &Machine) -> Requests {
     let mut all = Requests::default();
+    let mut places: HashMap<&ResourceName, usize> = HashMap::new();
     for (index, resource) in machine.entries.iter().enumerate().filter_map(|(i, entry)| Some((i, entry.resource()?))) {
-        match all.requests.iter_mut().find(|request| request.resource == *resource) {
+        let place = *places.entry(resource).or_insert(all.requests.len());
+        match all.requests.get_mut(place) {
             Some(request) => {
                 request.units += 1;
                 request.entries.push(index);
@@ -121,9 +124,12 @@ fn in_both_lists(machine: &Machine, request: &Request, problems: &mut Vec<Proble
 /// Two entries of one list with one name, which becomes an alias in libvirt.
 fn equal_names(machine: &Machine) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for (index, entry) in machine.entries.iter().enumerate().filter(|(_, entry)| !entry.name.is_empty()) {
-        let same = |other: &&Entry| other.list == entry.list && other.name == entry.name;
-        let Some(first) = machine.entries.iter().take(index).find(same) else { continue };
+    let mut names: HashMap<(List, &str), &Entry> = HashMap::new();
+    for entry in machine.entries.iter().filter(|entry| !entry.name.is_empty()) {
+        let first = *names.entry((entry.list, &entry.name)).or_insert(entry);
+        if std::ptr::eq(first, entry) {
+            continue;
+        }
         let what = format!("{} is the name of {} too", Shown(&entry.name), first.path);
         let path = format!("{}.name", entry.path);
         problems.push(Problem::new(entry.at, path, what, "give it another name: libvirt refuses two equal aliases"));

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::io::{IoMode, Runtime};
 use clap::{Args, ValueEnum};
-use list::{HostDeviceList, MachineEntry};
+use list::HostDeviceList;
 use std::{
     env,
     fmt::Write as _,
@@ -24,9 +24,12 @@ use vfiod_core::{
 
 /// Shows what virt-launcher makes of a virtual machine and the environment of its container: libvirt's hostdev elements.
 ///
-/// Nothing is written for a machine that would not start; what is wrong with it goes to stderr. Exit codes: 0 every
-/// entry has its device, 1 a file cannot be read, 2 wrong usage, 3 a document is wrong, 4 a machine would not start.
+/// Nothing is written for a machine that would not start; what is wrong with it goes to stderr.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 every entry has its device, 1 a file cannot be read, 2 wrong usage, 3 a document \
+                        is wrong, 4 a machine would not start."
+)]
 pub(super) struct HostdevArgs {
     /// VirtualMachineInstance or VirtualMachine, as YAML or JSON, among other documents or not; - reads stdin
     #[arg(long, env = "VFIOD_VMI", value_name = "FILE")]
@@ -89,12 +92,13 @@ pub(super) fn run(args: &HostdevArgs) -> Result<(), Failure> {
     for outcome in &outcomes {
         document.tell(&outcome.assignment.problems, &outcome.assignment.notices);
     }
-    let mut list = HostDeviceList::default();
-    list.machines.extend(outcomes.iter().map(MachineEntry::from));
     let text = match args.output {
         Output::Xml => documents(&outcomes, hostdev_xml, |title| format!("<!-- {title} -->\n")),
         Output::Qemu => documents(&outcomes, |devices| lines(&qemu_arguments(devices)), |title| format!("# {title}\n")),
-        Output::Json => serde_json::to_string_pretty(&list).map_err(|error| Failure::Error(error.to_string()))? + "\n",
+        Output::Json => {
+            let list = HostDeviceList::of(&outcomes, &read.problems, &read.notices);
+            serde_json::to_string_pretty(&list).map_err(|error| Failure::Error(error.to_string()))? + "\n"
+        }
     };
     write(&text)?;
     verdict(&document, &read.problems, &outcomes, parsed.as_ref(), args.config.as_deref())
@@ -157,7 +161,7 @@ fn outcome(machine: Machine, environment: &Environment, spelling: EnvNames, pars
 
 impl Outcome {
     fn starts(&self) -> bool {
-        self.assignment.problems.is_empty()
+        self.machine.sound && self.assignment.problems.is_empty()
     }
 }
 

@@ -38,9 +38,12 @@ pub(super) enum VmiCommand {
 
 /// Tells whether a virtual machine would start on this node now, with which devices, and if not, why.
 ///
-/// Only its host devices are looked at, not its processors, memory or volumes. Exit codes: 0 it would start, 1 a file or
-/// the host cannot be read, 2 wrong usage, 3 a document is wrong, 4 it would not start.
+/// Only its host devices are looked at, not its processors, memory or volumes.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 it would start, 1 a file or the host cannot be read, 2 wrong usage, 3 a document \
+                        is wrong, 4 it would not start."
+)]
 pub(super) struct VmiCheckArgs {
     /// VirtualMachineInstance or VirtualMachine, as YAML or JSON, among other documents or not; - reads stdin
     #[arg(value_name = "FILE")]
@@ -90,7 +93,7 @@ pub(super) fn run(command: &VmiCommand) -> Result<(), Failure> {
     let text = match args.output {
         Output::Text => text::render(&trials, &document.name),
         Output::Json => {
-            let list = MachineCheck::of(&trials);
+            let list = MachineCheck::of(&trials, &read.problems, &read.notices);
             serde_json::to_string_pretty(&list).map_err(|error| Failure::Error(error.to_string()))? + "\n"
         }
     };

@@ -48,3 +48,33 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    /// Whatever stands in an environment, reading it ends; what is read back is the same.
+    #[test]
+    fn no_environment_is_too_odd_to_be_read(text in "(PCI_RESOURCE_A|=|,|\n|\0|'|\"|#|export | |\\PC){0,40}", pairs in proptest::collection::btree_map("[A-Z][A-Z_0-9-]{0,20}", "[a-f0-9:.,-]{0,20}", 0..10)) {
+        let _ = Environment::parse(&text);
+        let printed: String = pairs.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        let of_process: String = pairs.iter().map(|(name, value)| format!("{name}={value}\0")).collect();
+        let expected: Environment = pairs.into_iter().collect();
+        prop_assert_eq!(Environment::parse(&printed), Ok(expected.clone()));
+        prop_assert_eq!(Environment::parse(&of_process), Ok(expected));
+    }
+}
+
+#[test]
+fn a_machine_of_thousands_of_entries_is_read_and_served() {
+    let entries: String = (0..9_000).map(|n| format!("      - {{name: d{n}, deviceName: x.y/r{}}}\n", n % 3)).collect();
+    let document =
+        format!("kind: VirtualMachineInstance\nspec:\n  domain:\n    devices:\n      hostDevices:\n{entries}");
+    let addresses = |kind: usize| {
+        let address = |n: usize| format!("{:04x}:{:02x}:{:02x}.0", kind, n / 32 % 256, n % 32);
+        (0..2048).map(address).collect::<Vec<_>>().join(",")
+    };
+    let env: Environment = (0..3).map(|kind| (format!("PCI_RESOURCE_X_Y_R{kind}"), addresses(kind))).collect();
+    let machine = machine(&document);
+    assert_eq!(requests(&machine).requests.len(), 3);
+    let assignment = assign(&machine, &env, EnvNames::KubeVirt, None);
+    assert_eq!(assignment.devices.len(), 3 * 2048);
+    assert_eq!(assignment.problems.len(), 9_000 - 3 * 2048);
+}

@@ -5,6 +5,7 @@ use crate::cli::machines::{FindingEntry, entries};
 use serde::Serialize;
 use vfiod_core::{
     hostdev::{Entry, HostDevice, Machine, Request},
+    permit::Finding,
     variables::Carried,
 };
 
@@ -14,19 +15,28 @@ use vfiod_core::{
 pub(super) struct HostDeviceList {
     api_version: &'static str,
     kind: &'static str,
-    pub(super) machines: Vec<MachineEntry>,
+    machines: Vec<MachineEntry>,
+    problems: Vec<FindingEntry>,
+    notices: Vec<FindingEntry>,
 }
 
-impl Default for HostDeviceList {
-    fn default() -> Self {
-        Self { api_version: "vfiod.dev/v1", kind: "HostDeviceList", machines: Vec::new() }
+impl HostDeviceList {
+    /// The machines, and what is to be said of their documents.
+    pub(super) fn of(outcomes: &[Outcome], problems: &[Finding], notices: &[Finding]) -> Self {
+        Self {
+            api_version: "vfiod.dev/v1",
+            kind: "HostDeviceList",
+            machines: outcomes.iter().map(MachineEntry::from).collect(),
+            problems: entries(problems),
+            notices: entries(notices),
+        }
     }
 }
 
 /// One machine.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct MachineEntry {
+struct MachineEntry {
     kind: String,
     namespace: Option<String>,
     name: Option<String>,

@@ -50,7 +50,7 @@ impl Supply {
 impl Trial {
     /// Whether the machine would start.
     pub(super) fn starts(&self) -> bool {
-        self.problems.is_empty()
+        self.machine.sound && self.problems.is_empty()
     }
 }
 

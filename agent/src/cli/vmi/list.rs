@@ -3,6 +3,7 @@
 use super::admission::{Candidate, Supply, Trial};
 use crate::cli::machines::{FindingEntry, entries};
 use serde::Serialize;
+use vfiod_core::permit::Finding;
 
 /// The whole answer.
 #[derive(Debug, Serialize)]
@@ -11,6 +12,8 @@ pub(super) struct MachineCheck {
     api_version: &'static str,
     kind: &'static str,
     machines: Vec<MachineEntry>,
+    problems: Vec<FindingEntry>,
+    notices: Vec<FindingEntry>,
 }
 
 #[derive(Debug, Serialize)]
@@ -58,9 +61,15 @@ struct CandidateEntry {
 }
 
 impl MachineCheck {
-    pub(super) fn of(trials: &[Trial]) -> Self {
-        let machines = trials.iter().map(machine).collect();
-        Self { api_version: "vfiod.dev/v1", kind: "MachineCheck", machines }
+    /// The machines, and what is to be said of their documents.
+    pub(super) fn of(trials: &[Trial], problems: &[Finding], notices: &[Finding]) -> Self {
+        Self {
+            api_version: "vfiod.dev/v1",
+            kind: "MachineCheck",
+            machines: trials.iter().map(machine).collect(),
+            problems: entries(problems),
+            notices: entries(notices),
+        }
     }
 }
 

@@ -16,6 +16,9 @@ pub(super) fn render(trials: &[Trial], document: &str) -> String {
         }
         let verdict = if trial.starts() { "would start" } else { "would not start" };
         _ = writeln!(text, "{} {verdict} on this node now", trial.machine);
+        if !trial.machine.sound {
+            _ = writeln!(text, "  its document is wrong: the API server does not take it");
+        }
         for problem in &trial.problems {
             _ = writeln!(text, "  {document}:{problem}");
         }
