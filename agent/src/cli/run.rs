@@ -6,6 +6,7 @@ use crate::{
     discovery::HostRoot,
     io::{IoMode, Runtime},
     plugin::{Clock, Desk, KubeletFolder, KubeletSocket, Supervisor},
+    probe::{ProbeMode, ProbeOptions, give_up},
     reactor::{self, Channels, Command, NodeOptions},
     status::{self, DEFAULT_SOCKET},
     telemetry::{self, LogFormat},
@@ -39,6 +40,9 @@ pub struct RunArgs {
     /// The event loop: io_uring where it is allowed (auto), io_uring or nothing, epoll
     #[arg(long, env = "VFIOD_IO", value_enum, default_value_t)]
     io: IoMode,
+    /// The kernel probe: where the host allows it (auto), the probe or nothing, none
+    #[arg(long, env = "VFIOD_PROBE", value_enum, default_value_t)]
+    probe: ProbeMode,
     /// How often everything is read again, as a safety net
     #[arg(long, env = "VFIOD_RESCAN", value_name = "DURATION", default_value = "5m", value_parser = rescan)]
     rescan: Duration,
@@ -108,6 +112,10 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
             let _ = ended.send(react(args, channels, started));
         })
         .map_err(|error| Failure::Error(format!("cannot start the reactor thread: {error}")))?;
+    // Capabilities belong to threads: this one opens nothing in the kernel.
+    if let Err(error) = give_up(None) {
+        warn!("capabilities that are not needed cannot be given up: {error}");
+    }
     match start.await {
         Ok(Ok(())) => {}
         Ok(Err(failure)) => return Err(failure),
@@ -166,16 +174,10 @@ fn react(args: RunArgs, channels: Channels, started: oneshot::Sender<Result<(), 
         };
         let _ = started.send(Ok(()));
         let root = HostRoot::new(&args.host_root);
-        let options = NodeOptions {
-            root,
-            kubelet_dir: args.kubelet_dir,
-            config: args.config,
-            state_dir: args.state_dir,
-            rescan: args.rescan,
-        };
-        reactor::run(options, config, chosen.kind, channels)
-            .await
-            .map_err(|error| Failure::Error(format!("the host cannot be watched: {error}")))
+        let probe = ProbeOptions { mode: args.probe, ..ProbeOptions::default() };
+        let RunArgs { kubelet_dir, config: config_file, state_dir, rescan, .. } = args;
+        let options = NodeOptions { root, kubelet_dir, config: config_file, state_dir, rescan, probe };
+        reactor::run(options, config, chosen.kind, channels).await.map_err(|error| Failure::Error(error.to_string()))
     })
 }
 

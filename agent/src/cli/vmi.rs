@@ -130,7 +130,7 @@ async fn check(args: &VmiCheckArgs, machines: Vec<Machine>) -> Result<(Vec<Trial
     for machine in machines {
         // Each machine is alone on the node as it is now: a grant to one takes nothing from the next.
         let mut sight = sight::look(parsed.permit.clone(), &args.host_root, &args.kubelet_dir).await;
-        let tracker = sight::hold(&mut sight.inventory, &args.host_root);
+        let tracker = sight::hold(&mut sight.inventory, &args.host_root, &mut notes);
         notes.extend(blind(tracker.sight()));
         summary.complete &= sight.complete;
         notes.extend(sight.notes);

@@ -87,7 +87,7 @@ impl WitnessArgs {
         let sight::Sight { mut inventory, notes: seen, .. } =
             sight::look(permit, &self.host_root, &self.kubelet_dir).await;
         notes.extend(seen);
-        let tracker = sight::hold(&mut inventory, &self.host_root);
+        let tracker = sight::hold(&mut inventory, &self.host_root, &mut notes);
         inventory.settle(Duration::ZERO);
         Ok(View { inventory, tracker, notes })
     }

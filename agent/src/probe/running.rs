@@ -47,8 +47,10 @@ impl Default for ProbeOptions {
 const SMALL_RING: u32 = 4096;
 /// Events taken at once, so that a storm cannot keep the reactor from its other work.
 const MOST: usize = 4096;
-/// How often the probe's counters are looked at for losses: what was lost made no event that could wake anybody.
-const COUNTERS_EVERY: Duration = Duration::from_secs(1);
+/// When the probe's counters are looked at for losses after something was told: what is lost is mostly lost in a crowd.
+const COUNTERS_AFTER: Duration = Duration::from_secs(1);
+/// How often they are looked at while nothing is told: what was lost made no event that could wake anybody.
+const COUNTERS_EVERY: Duration = Duration::from_secs(10);
 /// Where the kernel lists its modules.
 const MODULES: &str = "/sys/module";
 
@@ -215,6 +217,9 @@ impl Probe {
 
     fn gather(&mut self, told: Vec<Told>) -> io::Result<Batch> {
         let now = Instant::now();
+        if !told.is_empty() {
+            self.next_count = self.next_count.min(now + COUNTERS_AFTER);
+        }
         let mut batch = Batch::default();
         for told in told {
             match told {

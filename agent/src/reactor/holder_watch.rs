@@ -1,8 +1,8 @@
 //! Who has what open: looks at the kernel's tables, one at a time, and what they and the events change.
 
 use crate::{
-    holders::{Book, Taken, Tracker, explain, held},
-    probe::CensusTaker,
+    holders::{Book, Taken, Tracker, at_boot, explain, held},
+    probe::{CensusTaker, Event, EventKind},
     status::Look,
 };
 use std::{
@@ -71,6 +71,12 @@ impl HolderWatch {
         }
     }
 
+    /// Looks another way from now on.
+    pub(super) fn look_by(&mut self, taker: CensusTaker) {
+        self.taker = taker;
+        self.wanted = true;
+    }
+
     /// Asks for a look that begins after this call.
     pub(super) const fn want(&mut self) {
         self.wanted = true;
@@ -134,6 +140,22 @@ impl HolderWatch {
             self.answer(query, inventory, now);
         }
         released
+    }
+
+    /// Takes an event of the probe. Returns whether somebody has closed something.
+    pub(super) fn happened(&mut self, event: &Event, inventory: &mut Inventory) -> bool {
+        let Event { at_boot_ns, object, process, open_count, .. } = event;
+        let changed = match event.kind {
+            EventKind::GroupOpened | EventKind::DeviceOpened => {
+                let when = at_boot(Duration::from_nanos(*at_boot_ns));
+                self.tracker.opened(object, &self.book.recall(process), *open_count, when)
+            }
+            EventKind::GroupClosed | EventKind::DeviceClosed => self.tracker.closed(object, *open_count),
+            EventKind::Removing | EventKind::Aer(_) | EventKind::Recovery(_) => None,
+        };
+        let Some((object, held, look)) = changed else { return false };
+        self.wanted |= look;
+        self.apply(object, held, inventory)
     }
 
     /// Tells the inventory, the log and the followers what an object is now. Returns whether somebody has closed it.

@@ -19,4 +19,4 @@ mod node;
 mod ownership_reader;
 mod retries;
 
-pub use node::{Channels, Command, NodeOptions, run};
+pub use node::{Channels, Command, NodeOptions, RunError, run};

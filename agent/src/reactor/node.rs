@@ -22,7 +22,7 @@ use crate::{
     },
     ownership::Sources,
     plugin::{Desk, FenceQuery, KubeletFolder, KubeletSocket},
-    probe::CensusTaker,
+    probe::{Absent, Batch as ProbeBatch, CensusTaker, EventKind, Probe, ProbeMode, ProbeOptions, Severity, give_up},
     status::{Mark, Marked, Query},
 };
 use std::{collections::HashSet, future::pending, io, path::PathBuf, sync::Arc, time::Duration};
@@ -51,6 +51,19 @@ pub struct NodeOptions {
     pub state_dir: PathBuf,
     /// How often everything is read again, as a safety net.
     pub rescan: Duration,
+    /// How the kernel probe is started.
+    pub probe: ProbeOptions,
+}
+
+/// Why the loop did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The host gives no watches.
+    #[error("the host cannot be watched: {0}")]
+    Watches(#[from] io::Error),
+    /// `--probe require`, and there is none.
+    #[error("--probe require: {0}")]
+    Probe(Absent),
 }
 
 /// What the loop shares with the other threads.
@@ -98,6 +111,7 @@ struct Ears {
     host: HostReader,
     ownership: OwnershipReader,
     holders: HolderWatch,
+    probe: Option<Probe>,
     channels: Channels,
 }
 
@@ -124,8 +138,8 @@ struct Node {
 /// Runs until [`Command::Stop`]. The configuration has been read by the caller, who needs to know when it is bad.
 ///
 /// # Errors
-/// When the host gives no watches at all; everything else is survived.
-pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Channels) -> io::Result<()> {
+/// When the host gives no watches at all, or not the probe that is required; everything else is survived.
+pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Channels) -> Result<(), RunError> {
     let folder = KubeletFolder::below(&options.kubelet_dir);
     let mut watcher = Watcher::new()?;
     watcher.watch_uses(Watched::Groups, &options.root.at("/dev/vfio"));
@@ -137,6 +151,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
         .ok();
     let mut sources = Sources::new(io, &options.kubelet_dir, options.root.path());
     let clock = channels.desk.clock;
+    let live = options.root.is_live();
     let mut holders = HolderWatch::new(Book::new(options.root.clone()), CensusTaker::from_proc(&options.root));
     let mut host = HostReader::new(options.root);
     let mut inventory = Inventory::default();
@@ -161,8 +176,17 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
     // The first list is already true: what the host has, who owns it and who has it open are read before anything is
     // registered.
     host.want_all();
-    let first_look = timeout(FIRST_LOOK, holders.done());
-    let (read, reading, looked) = tokio::join!(host.done(), sources.read(Moment::ZERO), first_look);
+    let first_look = async {
+        // The host is being read meanwhile. Events are kept from here on, and the look comes after.
+        let probe = start_probe(options.probe, live)?;
+        let probe = probe.map(|(probe, taker)| {
+            holders.look_by(taker);
+            probe
+        });
+        Ok::<_, RunError>((probe, timeout(FIRST_LOOK, holders.done()).await))
+    };
+    let (read, reading, first_look) = tokio::join!(host.done(), sources.read(Moment::ZERO), first_look);
+    let (probe, looked) = first_look?;
     node.inventory.set_permit(Arc::clone(node.config.permit()));
     node.host_read(read, &mut host, clock.now());
     node.say_unavailable(&reading);
@@ -173,7 +197,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
     channels.desk.register.follow(node.inventory.ledger().youngest());
     node.kubelet.tidy();
     let ownership = OwnershipReader::new(sources, clock);
-    let mut ears = Ears { uevents, watcher, follow, host, ownership, holders, channels };
+    let mut ears = Ears { uevents, watcher, follow, host, ownership, holders, probe, channels };
     node.settle(&mut ears);
     node.kubelet.look();
     node.summary();
@@ -188,6 +212,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
         let timer = clock.instant(timer.unwrap_or(node.next_rescan)).into();
         tokio::select! {
             batch = next_uevents(&mut ears.uevents) => node.uevents(batch, &mut ears),
+            batch = next_probe(&mut ears.probe) => node.probed(&batch, &mut ears),
             batch = ears.watcher.next() => node.watched(batch?, &mut ears),
             () = ears.channels.desk.granted.notified() => ears.ownership.want(),
             Some(query) = ears.channels.fence.recv() => node.ask(query, &mut ears),
@@ -320,9 +345,50 @@ impl Node {
                         ears.ownership.want();
                     }
                 }
+                // The probe knows better.
+                Watched::Groups if change.kind.is_use() && ears.probe.is_some() => {}
                 Watched::Groups if change.kind.is_use() => ears.holders.want(),
                 Watched::Groups | Watched::Cdevs => self.node_moved(&change, &mut ears.host),
             }
+        }
+    }
+
+    /// Something was opened or closed, or the kernel has told of a device.
+    fn probed(&mut self, batch: &ProbeBatch, ears: &mut Ears) {
+        if batch.overrun || batch.modules_changed {
+            ears.holders.want();
+        }
+        if batch.modules_changed {
+            ears.host.want_all();
+        }
+        for event in &batch.events {
+            if ears.holders.happened(event, &mut self.inventory) {
+                ears.ownership.want();
+            }
+            let Some(device) = event.object.device else { continue };
+            match event.kind {
+                // Before 6.2 nothing else says so until the holder closes the device.
+                EventKind::Removing => {
+                    debug!(%device, "the driver wants it back");
+                    ears.host.want_devices([device]);
+                    self.inventory.host().group_of(device).into_iter().for_each(|group| ears.host.want_group(group));
+                }
+                EventKind::Aer(severity) | EventKind::Recovery(severity) => self.errored(device, severity),
+                EventKind::GroupOpened | EventKind::GroupClosed | EventKind::DeviceOpened | EventKind::DeviceClosed => {
+                }
+            }
+        }
+    }
+
+    /// The kernel reported a PCI error.
+    fn errored(&mut self, device: DeviceId, severity: Severity) {
+        if !self.inventory.host().device(device).is_some_and(|device| device.binding.is_vfio()) {
+            return;
+        }
+        match severity {
+            Severity::Fatal => self.inventory.broke(device),
+            Severity::NonFatal => warn!(%device, "the kernel reported a PCI error; the device goes on"),
+            Severity::Correctable => debug!(%device, "the kernel reported a PCI error that the hardware has corrected"),
         }
     }
 
@@ -444,6 +510,45 @@ async fn next_uevents(socket: &mut Option<UeventSocket>) -> uevent::Batch {
             );
             *socket = None;
             uevent::Batch { overrun: true, ..uevent::Batch::default() }
+        }
+    }
+}
+
+/// Starts the probe; says what cannot be known without it.
+///
+/// What the kernel says is true of its own host only (`live`), and not of a folder that stands for one.
+fn start_probe(options: ProbeOptions, live: bool) -> Result<Option<(Probe, CensusTaker)>, RunError> {
+    let mode = if live || options.mode == ProbeMode::Require { options.mode } else { ProbeMode::Off };
+    let started = Probe::start(ProbeOptions { mode, ..options });
+    match give_up(started.as_ref().ok().map(|(probe, _)| probe.grant())) {
+        Ok(given_up) if given_up.is_empty() => {}
+        Ok(given_up) => info!("given up, because no longer needed: {}", given_up.join(", ")),
+        Err(error) => warn!("capabilities that are no longer needed cannot be given up: {error}"),
+    }
+    match started {
+        Ok(started) => Ok(Some(started)),
+        Err(absent) if !Absent::is_tolerated(options.mode) => Err(RunError::Probe(absent)),
+        Err(absent) => {
+            let without =
+                "opens of groups are noticed by inotify and looked up in /proc, opens of single devices are not seen";
+            match absent {
+                Absent::Off if live => info!("{absent}: {without}"),
+                Absent::Off => info!("the host root is not this kernel's own, so there is no kernel probe: {without}"),
+                Absent::Missing(_) => warn!("{absent}. Without it {without}"),
+            }
+            Ok(None)
+        }
+    }
+}
+
+async fn next_probe(probe: &mut Option<Probe>) -> ProbeBatch {
+    let Some(running) = probe else { return pending().await };
+    match running.next().await {
+        Ok(batch) => batch,
+        Err(error) => {
+            warn!("the kernel probe can no longer be read: {error}; opens of groups are noticed by inotify");
+            *probe = None;
+            ProbeBatch { overrun: true, ..ProbeBatch::default() }
         }
     }
 }
