@@ -112,19 +112,22 @@ async fn of_command(mut stage: Stage, options: &Options, book: &mut Book) -> Res
         return Err(CannotCheck::NeverRegistered(format!("the plugin registers {all}, and not {only}")));
     }
     let mut seen = Vec::new();
+    let mut listing = Vec::new();
     for name in &names {
         let terms = stage.terms.clone();
         if let Some(subject) = stage.subjects.get_mut(name) {
             inspect(subject, options.hooks.as_ref(), &terms, book).await;
             seen.push(ResourceSeen::of(subject));
+            listing.extend((subject.stream.seen().messages > 0).then_some(name));
         }
         alive(&mut stage, name, book).await?;
     }
     stage.drain(book).await;
     book.pass(&registration::ONCE);
+    stage.listed(listing).await;
     let lists = stage.lists();
     if book.wants(restart::GROUP.checks) {
-        kubelet_ends_streams(&mut stage, book).await?;
+        kubelet_ends_streams(&mut stage, &lists, book).await?;
         kubelet_restarts(&mut stage, &lists, book).await?;
     }
     if book.wants(stop::GROUP.checks) || book.wants(&[&restart::IDS]) {
@@ -214,7 +217,7 @@ async fn back(stage: &mut Stage, book: &mut Book) -> Result<(), CannotCheck> {
     Ok(())
 }
 
-async fn kubelet_ends_streams(stage: &mut Stage, book: &mut Book) -> Result<(), CannotCheck> {
+async fn kubelet_ends_streams(stage: &mut Stage, lists: &Lists, book: &mut Book) -> Result<(), CannotCheck> {
     if !book.wants(&[&restart::STREAM_END]) {
         return Ok(());
     }
@@ -235,6 +238,7 @@ async fn kubelet_ends_streams(stage: &mut Stage, book: &mut Book) -> Result<(), 
             back(stage, book).await?;
         }
     }
+    stage.listed(lists.keys()).await;
     Ok(())
 }
 
@@ -269,6 +273,7 @@ async fn plugin_restarts(stage: &mut Stage, lists: &Lists, book: &mut Book) -> R
     let names = stage.names();
     let patience = stage.terms.patience;
     let mut before = Lists::new();
+    stage.drain(book).await;
     for name in lists.keys() {
         let Some(Subject { stream, .. }) = stage.subjects.get(name) else { continue };
         // What has not come yet would seem to come after SIGTERM.

@@ -133,6 +133,10 @@ impl Stage {
         if let Some(process) = self.process.take() {
             process.kill().await;
         }
+        // What it said last is of no use any more.
+        for _ in 0..self.kubelet.waiting() {
+            drop(self.kubelet.next());
+        }
     }
 
     /// Ends plugin and kubelet, and leaves the folder as empty as it was.
@@ -190,14 +194,18 @@ impl Stage {
 
     /// Takes the registrations that have come.
     pub(super) async fn drain(&mut self, book: &mut Book) {
-        while let Some(arrival) = self.kubelet.next() {
+        // No more than there are now: a plugin may register again and again.
+        for _ in 0..self.kubelet.waiting() {
+            let Some(arrival) = self.kubelet.next() else { return };
             self.take(arrival, book).await;
         }
     }
 
     async fn take(&mut self, arrival: Arrival, book: &mut Book) {
-        registration::check(&arrival, book);
         let Arrival { request, socket, answered } = arrival;
+        // It does not panic, and is not aborted.
+        let Ok(answered) = answered.await else { return };
+        registration::check(&request, &answered, book);
         let name = request.resource_name.clone();
         if let Some(live) = self.subjects.get(&name)
             && !live.stream.until(STREAM_END, |seen| seen.ended.is_some()).await
@@ -225,6 +233,13 @@ impl Stage {
         let resource = Some(name.clone());
         self.mute.retain(|mute| *mute != name);
         self.subjects.insert(name, Subject { resource, socket, plugin, options, stream, probes: Vec::new() });
+    }
+
+    /// Waits until these have sent their lists: before that there is no stream to end.
+    pub(super) async fn listed<'a>(&self, names: impl IntoIterator<Item = &'a String>) {
+        for subject in names.into_iter().filter_map(|name| self.subjects.get(name)) {
+            subject.stream.until(self.terms.patience, |seen| seen.messages > 0).await;
+        }
     }
 
     /// The ids of every resource that has sent a list, sorted.

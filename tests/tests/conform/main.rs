@@ -11,3 +11,4 @@
 mod bench;
 mod strangers;
 mod vfiod;
+mod wrong;

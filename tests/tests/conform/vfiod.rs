@@ -1,6 +1,13 @@
 //! vfiod keeps every convention.
 
 use super::bench::report;
+use std::{
+    fs::{self, File},
+    io::{self, BufRead as _, BufReader},
+    path::PathBuf,
+    thread,
+    time::Duration,
+};
 use tempfile::TempDir;
 use vfiod_simulator::node::{MdevSpec, MdevType, Node, PciSpec};
 use vfiod_tests::agent::binary;
@@ -32,11 +39,29 @@ fn node() -> Node {
         .unwrap()
 }
 
+/// Does what is appended to a file, line by line: a shell that only appends makes a storm on the slowest machine.
+fn follow(file: PathBuf, fulfil: impl Fn(&str) -> io::Result<()> + Send + 'static) {
+    File::create(&file).unwrap();
+    thread::spawn(move || {
+        let mut lines = BufReader::new(File::open(file).unwrap());
+        let mut line = String::new();
+        // Ends with the node.
+        loop {
+            line.clear();
+            match lines.read_line(&mut line) {
+                Ok(0) => thread::sleep(Duration::from_millis(1)),
+                _ if fulfil(line.trim_end()).is_err() => return,
+                _ => {}
+            }
+        }
+    });
+}
+
 #[test]
 fn vfiod_keeps_every_convention_for_every_resource() {
     let (node, folder) = (node(), TempDir::new().unwrap());
     let config = folder.path().join("config.yaml");
-    std::fs::write(&config, CONFIG).unwrap();
+    fs::write(&config, CONFIG).unwrap();
     let root = node.root().display();
     let command = format!(
         "{} run --config {} --host-root {root} --kubelet-dir {{kubelet-dir}}",
@@ -46,8 +71,10 @@ fn vfiod_keeps_every_convention_for_every_resource() {
     let host_root = root.to_string();
 
     // PCI devices, with a device node that goes and comes back.
-    let away = format!("mv {root}/dev/vfio/100 {root}/dev/vfio-100");
-    let back = format!("mv {root}/dev/vfio-100 {root}/dev/vfio/100");
+    let wishes = folder.path().join("wishes");
+    let (away, back) = (format!("echo away >> {}", wishes.display()), format!("echo back >> {}", wishes.display()));
+    let (here, there) = (node.root().join("dev/vfio/100"), node.root().join("dev/vfio-100"));
+    follow(wishes, move |wish| if wish == "away" { fs::rename(&here, &there) } else { fs::rename(&there, &here) });
     let pci = ["--command", &command, "--host-root", &host_root, "--resource", QAT, "--break", &away, "--mend", &back];
     let found = report(&pci);
     assert_eq!(found.with_outcome("passed").len(), found.len(), "{}", found.told());

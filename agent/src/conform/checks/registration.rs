@@ -3,10 +3,10 @@
 use crate::conform::{
     book::Book,
     check::{Check, Group, Needs},
-    kubelet::Arrival,
+    kubelet::Answered,
 };
 use vfiod_core::permit::ResourceName;
-use vfiod_proto::DEVICE_PLUGIN_VERSION;
+use vfiod_proto::{DEVICE_PLUGIN_VERSION, deviceplugin::RegisterRequest};
 
 /// The checks of this file.
 pub const GROUP: Group = Group {
@@ -61,8 +61,7 @@ pub static ONCE: Check = Check {
 };
 
 /// Checks what one call of `Register` says.
-pub(in crate::conform) fn check(arrival: &Arrival, book: &mut Book) {
-    let request = &arrival.request;
+pub(in crate::conform) fn check(request: &RegisterRequest, answered: &Answered, book: &mut Book) {
     let name = &request.resource_name;
     book.judge(&VERSION, name, request.version == DEVICE_PLUGIN_VERSION, || {
         format!("registered with version {:?}", request.version)
@@ -75,7 +74,7 @@ pub(in crate::conform) fn check(arrival: &Arrival, book: &mut Book) {
     if endpoint.contains('/') || endpoint.is_empty() {
         book.fail(&ENDPOINT, name, format!("registered with endpoint {endpoint:?}, which is not the name of a file"));
     }
-    match &arrival.answered {
+    match answered {
         Ok(_) => book.pass(&ENDPOINT),
         Err(error) => {
             book.fail(&ENDPOINT, name, format!("registered with endpoint {endpoint:?}, and dialling back: {error}"));

@@ -1,6 +1,6 @@
 //! What the plugin does for a kubelet that has stopped reading.
 
-use super::storm::{blow, weak};
+use super::storm::blow;
 use crate::conform::{
     book::Book,
     check::{Check, Group, Needs},
@@ -10,6 +10,7 @@ use crate::conform::{
 };
 use prost::Message as _;
 use std::time::Duration;
+use tokio::time::sleep;
 
 /// The checks of this file.
 pub const GROUP: Group = Group {
@@ -39,6 +40,9 @@ pub static BACKLOG: Check = Check {
 /// What grpc-go keeps for a stream that is not read (`internal/transport/defaults.go`, `defaultWriteQuota`: 64 KiB), and
 /// some more.
 const FAIR: usize = 80 * 1024;
+/// How often a device is asked for, and the pauses.
+const CALLS: usize = 3;
+const PAUSE: Duration = Duration::from_millis(50);
 /// How long nothing must come for a backlog to be at its end.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -48,7 +52,7 @@ pub(in crate::conform) async fn check(subject: &Subject, hooks: Option<&DeviceHo
     let Some(probe) = subject.probes.first() else {
         return book.all_unchecked(GROUP.checks, "Allocate gives no device");
     };
-    let plugin = match dial(&subject.socket, terms.patience, Window::Narrow).await {
+    let plugin = match dial(&subject.socket, Duration::ZERO, Window::Narrow).await {
         Ok(plugin) => plugin,
         Err(error) => return book.all_unchecked(GROUP.checks, &error.to_string()),
     };
@@ -62,10 +66,19 @@ pub(in crate::conform) async fn check(subject: &Subject, hooks: Option<&DeviceHo
     let size = vfiod_proto::deviceplugin::ListAndWatchResponse { devices: subject.stream.seen().devices.to_vec() };
     let size = size.encoded_len().max(1);
     let storm = match hooks {
-        Some(hooks) => Some(blow(hooks, terms, |storm| storm.changes * size > 2 * fair(size)).await),
+        Some(hooks) => Some(blow(hooks, terms, |changes, _| changes * size > 2 * fair(size)).await),
         None => None,
     };
-    match plugin.allocate(&[&[&probe.device]], terms.patience).await {
+    // More than once: the plugin may have been about to notice that nobody reads.
+    let mut answer = Ok(Vec::new());
+    for _ in 0..CALLS {
+        answer = plugin.allocate(&[&[&probe.device]], terms.patience).await;
+        if answer.is_err() {
+            break;
+        }
+        sleep(PAUSE).await;
+    }
+    match answer {
         Err(status) if status.code() == tonic::Code::DeadlineExceeded => {
             book.fail(
                 &ALLOCATE,
@@ -85,8 +98,8 @@ pub(in crate::conform) async fn check(subject: &Subject, hooks: Option<&DeviceHo
         Some(Err(error)) => return book.unchecked(&BACKLOG, error),
         Some(Ok(storm)) => storm,
     };
-    if storm.changes * size <= 2 * fair(size) {
-        return book.unchecked(&BACKLOG, weak(storm.changes, storm.took));
+    if !storm.strong {
+        return book.unchecked(&BACKLOG, storm.weakness());
     }
     let (messages, bytes) = stalled.drain(QUIET, fair(size)).await;
     book.judge(&BACKLOG, name, bytes <= fair(size), || {

@@ -36,35 +36,51 @@ const BURST: f64 = 100.0;
 const RATE: f64 = 20.0;
 /// Rounds of one shell: two changes each.
 const ROUNDS: usize = 25;
-/// When a storm that does not get strong enough is given up.
-const LONGEST: Duration = Duration::from_secs(10);
+/// How long no message must come for the storm to be over.
+const QUIET: Duration = Duration::from_millis(500);
+/// Commands that are slower than this, in changes a second, after this long, make no storm: messages could keep up with it.
+const SLOWEST: f64 = 2.5 * RATE;
+const TRIED: Duration = Duration::from_secs(3);
 
 /// How strong a storm was.
-pub(in crate::conform) struct Strength {
+pub(in crate::conform) struct Storm {
     pub(in crate::conform) changes: usize,
     pub(in crate::conform) took: Duration,
+    /// It was as strong as it should be.
+    pub(in crate::conform) strong: bool,
 }
 
-impl Strength {
-    /// The most messages that may come of it.
-    pub(in crate::conform) fn allowed(&self) -> usize {
-        (BURST + RATE * self.took.as_secs_f64()).ceil() as usize
+impl Storm {
+    /// Why nothing can be said after a weak one.
+    pub(in crate::conform) fn weakness(&self) -> String {
+        let seconds = self.took.as_secs_f32();
+        format!("--break and --mend made only {} changes in {seconds:.1} s, which is no storm", self.changes)
     }
 }
 
-/// Makes changes until `enough`, or until it takes too long.
+/// The most messages that are fair in so long a time.
+pub(in crate::conform) fn allowed(time: Duration) -> usize {
+    (BURST + RATE * time.as_secs_f64()).ceil() as usize
+}
+
+/// Makes changes until they are `enough`, or it is hopeless.
 pub(in crate::conform) async fn blow(
     hooks: &DeviceHooks,
     terms: &Terms,
-    enough: impl Fn(&Strength) -> bool,
-) -> Result<Strength, String> {
+    enough: impl Fn(usize, Duration) -> bool,
+) -> Result<Storm, String> {
     let begun = Instant::now();
-    let mut strength = Strength { changes: 0, took: Duration::ZERO };
-    while !enough(&strength) && strength.took < LONGEST.min(terms.patience) {
+    let mut changes = 0;
+    loop {
         hooks.storm(ROUNDS).await?;
-        strength = Strength { changes: strength.changes + 2 * ROUNDS, took: begun.elapsed() };
+        changes += 2 * ROUNDS;
+        let took = begun.elapsed();
+        let strong = enough(changes, took);
+        let hopeless = took > TRIED && (changes as f64) < SLOWEST * took.as_secs_f64();
+        if strong || hopeless || took > terms.patience {
+            return Ok(Storm { changes, took, strong });
+        }
     }
-    Ok(strength)
 }
 
 /// Breaks and mends a device many times, while the stream is read.
@@ -75,50 +91,33 @@ pub(in crate::conform) async fn check(
     terms: &Terms,
     book: &mut Book,
 ) {
+    let name = subject.name();
     let before = subject.stream.seen().messages;
     let begun = Instant::now();
-    let strength = match blow(hooks, terms, |storm| storm.changes > 2 * storm.allowed()).await {
-        Ok(strength) => strength,
+    let storm = match blow(hooks, terms, |changes, took| changes > 2 * allowed(took)).await {
+        Ok(storm) => storm,
         Err(error) => return book.all_unchecked(GROUP.checks, &error),
     };
     let healthy = subject.stream.until(terms.patience, |seen| seen.is_healthy(device)).await;
     // A plugin that only delays its messages has sent them all by then.
-    subject.stream.until_quiet(Duration::from_millis(500), terms.patience).await;
+    subject.stream.until_quiet(QUIET, terms.patience).await;
     let seen = subject.stream.seen();
-    let Strength { changes, took } = strength;
+    let Storm { changes, took, strong } = storm;
     if let Some(end) = seen.ended {
-        return book.fail(
-            &TRUE_AFTER,
-            subject.name(),
-            format!("the stream ended in a storm of {changes} changes ({end})"),
-        );
+        return book.fail(&TRUE_AFTER, name, format!("the stream ended in a storm of {changes} changes ({end})"));
     }
-    let settled = healthy && seen.is_healthy(device);
-    book.judge(&TRUE_AFTER, subject.name(), settled, || {
-        format!(
-            "{device} is in order and not Healthy {} s after a storm of {changes} changes",
-            terms.patience.as_secs_f32()
-        )
+    book.judge(&TRUE_AFTER, name, healthy && seen.is_healthy(device), || {
+        let seconds = terms.patience.as_secs_f32();
+        format!("{device} is in order and not Healthy {seconds} s after a storm of {changes} changes")
     });
-    let whole = Strength { changes, took: begun.elapsed() };
-    let (messages, allowed) = (seen.messages - before, whole.allowed());
-    if messages > allowed {
-        let what =
-            format!("{changes} changes in {:.1} s made {messages} messages, {allowed} are fair", took.as_secs_f32());
-        return book.fail(&FOLDED, subject.name(), what);
+    let (messages, fair) = (seen.messages - before, allowed(begun.elapsed()));
+    match (messages > fair, strong) {
+        (true, _) => {
+            let seconds = took.as_secs_f32();
+            let what = format!("{changes} changes in {seconds:.1} s made {messages} messages, {fair} are fair");
+            book.fail(&FOLDED, name, what);
+        }
+        (false, true) => book.pass(&FOLDED),
+        (false, false) => book.unchecked(&FOLDED, storm.weakness()),
     }
-    if changes > 2 * whole.allowed().min(strength_allowed(changes, took)) {
-        book.pass(&FOLDED);
-    } else {
-        book.unchecked(&FOLDED, weak(changes, took));
-    }
-}
-
-fn strength_allowed(changes: usize, took: Duration) -> usize {
-    Strength { changes, took }.allowed()
-}
-
-/// Why nothing can be said after so few changes.
-pub(in crate::conform) fn weak(changes: usize, took: Duration) -> String {
-    format!("--break and --mend made only {changes} changes in {:.1} s, which is no storm", took.as_secs_f32())
 }

@@ -6,20 +6,22 @@
 mod dial;
 mod watch;
 
-pub(super) use dial::{DialError, Dialled, Window, dial, told};
+use dial::DialError;
+pub(super) use dial::{Dialled, Window, dial, told};
 pub(super) use watch::{Seen, Stalled, Stream};
 
 use crate::plugin::Lenient;
 use futures_util::stream;
 use std::{
     convert::Infallible,
+    ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
 use tokio::{
     net::UnixListener,
-    sync::{mpsc, watch as signal},
+    sync::{mpsc, oneshot, watch as signal},
     task::JoinHandle,
     time::{sleep, timeout},
 };
@@ -37,15 +39,18 @@ pub(super) const DIAL: Duration = Duration::from_secs(10);
 /// How long connections to a kubelet that stops may take to end.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// A call of `Register`, and what came of dialling back before it was answered.
+/// A call of `Register`, which is answered when the plugin was dialled back.
 #[derive(Debug)]
 pub(super) struct Arrival {
     pub(super) request: RegisterRequest,
     /// The plugin's folder joined with the endpoint, as the kubelet does it.
     pub(super) socket: PathBuf,
-    /// The connection, and the options that the plugin serves on it; or what kept the kubelet from connecting.
-    pub(super) answered: Result<(Dialled, Result<DevicePluginOptions, Status>), DialError>,
+    /// What comes of dialling back.
+    pub(super) answered: JoinHandle<Answered>,
 }
+
+/// The connection to a plugin, and the options that it serves on it; or what kept the kubelet from connecting.
+pub(super) type Answered = Result<(Dialled, Result<DevicePluginOptions, Status>), DialError>;
 
 /// A kubelet that listens, or one that is down.
 pub(super) struct Kubelet {
@@ -53,6 +58,7 @@ pub(super) struct Kubelet {
     patience: Duration,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
     server: Option<Listening>,
+    wiped: Vec<OsString>,
 }
 
 struct Listening {
@@ -63,7 +69,13 @@ struct Listening {
 impl Kubelet {
     /// A kubelet that is down, with this plugin folder.
     pub(super) fn new(folder: &Path, patience: Duration) -> Self {
-        Self { folder: folder.to_owned(), patience, arrivals: mpsc::unbounded_channel().1, server: None }
+        Self {
+            folder: folder.to_owned(),
+            patience,
+            arrivals: mpsc::unbounded_channel().1,
+            server: None,
+            wiped: Vec::new(),
+        }
     }
 
     /// Listens on a new `kubelet.sock`.
@@ -73,7 +85,12 @@ impl Kubelet {
         // A channel of its own: a registration with the kubelet before this one is none with this one.
         let (told, arrivals) = mpsc::unbounded_channel();
         self.arrivals = arrivals;
-        let registrar = Registrar { folder: self.folder.clone(), patience: self.patience.min(DIAL), told };
+        let registrar = Registrar {
+            folder: self.folder.clone(),
+            wiped: self.wiped.clone(),
+            patience: self.patience.min(DIAL),
+            told,
+        };
         let task = tokio::spawn(async move {
             let stop = async move {
                 let _ = stopped.wait_for(|stop| *stop).await;
@@ -97,7 +114,8 @@ impl Kubelet {
 
     /// Removes what a starting kubelet removes: everything but its checkpoint
     /// (`pkg/kubelet/cm/devicemanager/plugin/v1beta1/server.go`, `removeContents`).
-    pub(super) fn wipe(&self) -> io::Result<()> {
+    pub(super) fn wipe(&mut self) -> io::Result<()> {
+        self.wiped.clear();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             if entry.file_name() == KUBELET_CHECKPOINT {
@@ -108,6 +126,7 @@ impl Kubelet {
             } else {
                 fs::remove_file(entry.path())
             };
+            self.wiped.push(entry.file_name());
             match removed {
                 // The plugin may remove its own at the same time.
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -115,6 +134,11 @@ impl Kubelet {
             }
         }
         Ok(())
+    }
+
+    /// How many registrations have come and were not taken.
+    pub(super) fn waiting(&self) -> usize {
+        self.arrivals.len()
     }
 
     /// The next registration, if one has come.
@@ -139,6 +163,8 @@ fn incoming(
 
 struct Registrar {
     folder: PathBuf,
+    /// What the kubelet has removed when it started.
+    wiped: Vec<OsString>,
     patience: Duration,
     told: mpsc::UnboundedSender<Arrival>,
 }
@@ -149,19 +175,25 @@ impl Registration for Registrar {
         let request = request.into_inner();
         // filepath.Join: an absolute endpoint is taken to be inside the folder.
         let socket = self.folder.join(request.endpoint.trim_start_matches('/'));
-        let (patience, told) = (self.patience, self.told.clone());
+        if self.wiped.iter().any(|name| *name == *request.endpoint) && !socket.exists() {
+            // Made before the folder was wiped, and registered after it: the kubelet refuses, and the plugin tries again.
+            let socket = socket.display();
+            return Err(Status::unknown(format!(
+                "failed to dial device plugin at {socket}: no such file or directory"
+            )));
+        }
+        let (patience, path) = (self.patience, socket.clone());
+        let (over, answered_too) = oneshot::channel::<()>();
         // A Go handler runs to its end even when the caller has given up; a tonic handler is dropped.
-        let work = tokio::spawn(async move {
-            let answered = match dial(&socket, patience, Window::Usual).await {
-                Ok(dialled) => {
-                    let options = dialled.options(patience).await;
-                    Ok((dialled, options))
-                }
-                Err(error) => Err(error),
-            };
-            let _ = told.send(Arrival { request, socket, answered });
+        let answered = tokio::spawn(async move {
+            let _over = over;
+            let dialled = dial(&path, patience, Window::Usual).await?;
+            let options = dialled.options(patience).await;
+            Ok((dialled, options))
         });
-        work.await.map_err(|_| Status::unavailable("the kubelet is stopping"))?;
+        let _ = self.told.send(Arrival { request, socket, answered });
+        // Nothing is ever said there; it ends with the task.
+        let _ = answered_too.await;
         Ok(Response::new(Empty {}))
     }
 }
