@@ -1,7 +1,10 @@
 //! apt, as the machine has it configured: its own mirrors and keys. Nothing here names a package host.
 
+pub mod sources;
+
 use crate::process;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -27,18 +30,41 @@ impl Apt {
 
     /// apt with lists of its own in `folder`, brought up to date: needs no root and does not touch the system's lists.
     pub fn private(folder: &Path) -> Result<Self> {
+        Self::refreshed(folder, Vec::new())
+    }
+
+    /// apt for another release of the machine's distribution, such as `sid`: the same mirror and keys, with lists of
+    /// its own in `folder`.
+    pub fn of_suite(suite: &str, folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let list = folder.join("sources.list");
+        fs::write(&list, sources::of_suite(suite)?).with_context(|| format!("cannot write {}", list.display()))?;
+        let options = [
+            option("Dir::Etc::sourcelist", list.display()),
+            option("Dir::Etc::sourceparts", "-"),
+            // The machine's preferences and its default release speak of its own release.
+            option("Dir::Etc::preferences", "-"),
+            option("Dir::Etc::preferencesparts", "-"),
+            option("APT::Default-Release", ""),
+        ];
+        Self::refreshed(folder, options.concat())
+    }
+
+    fn refreshed(folder: &Path, more: Vec<String>) -> Result<Self> {
         for part in ["lists/partial", "archives/partial"] {
             fs::create_dir_all(folder.join(part)).with_context(|| format!("cannot create {}", folder.display()))?;
         }
-        let set = |name: &str, value: String| ["-o".to_owned(), format!("{name}={value}")];
         let shown = folder.display();
         let options = [
-            set("Dir::State::lists", format!("{shown}/lists")),
-            set("Dir::Cache", shown.to_string()),
+            option("Dir::State::lists", format!("{shown}/lists")),
+            option("Dir::Cache", &shown),
+            // Container images turn the caches off, and every question then takes seconds.
+            option("Dir::Cache::pkgcache", "pkgcache.bin"),
+            option("Dir::Cache::srcpkgcache", "srcpkgcache.bin"),
             // The private folder may be closed to the user that apt would drop its rights to.
-            set("APT::Sandbox::User", "root".into()),
+            option("APT::Sandbox::User", "root"),
         ];
-        let apt = Self { options: options.concat() };
+        let apt = Self { options: options.into_iter().flatten().chain(more).collect() };
         process::output(apt.command("apt-get").arg("update")).context("cannot refresh apt's package lists")?;
         Ok(apt)
     }
@@ -71,6 +97,26 @@ impl Apt {
         Ok(fs::remove_dir_all(&downloads)?)
     }
 
+    /// Downloads `packages` and all that they need, as if nothing were installed, into `folder`.
+    pub fn download_whole(&self, packages: &[String], folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder.join("partial")).with_context(|| format!("cannot create {}", folder.display()))?;
+        let installed = folder.join("nothing-installed");
+        fs::write(&installed, "").with_context(|| format!("cannot write {}", installed.display()))?;
+        let mut command = self.command("apt-get");
+        for words in [
+            option("Dir::State::status", installed.display()),
+            option("Dir::State::extended_states", folder.join("none").display()),
+            option("Dir::Cache::archives", format!("{}/", folder.display())),
+            option("APT::Sandbox::User", "root"),
+            // The lock is that of the system's installation, which this does not touch.
+            option("Debug::NoLocking", "1"),
+        ] {
+            command.args(words);
+        }
+        command.args(["install", "--yes", "--no-install-recommends", "--download-only"]).args(packages);
+        process::output(&mut command).map(drop)
+    }
+
     /// Installs `packages` on this machine, refreshing the lists once where they are missing or too old.
     pub fn install(&self, packages: &[&str]) -> Result<()> {
         let install = || {
@@ -96,14 +142,8 @@ fn parse(text: &str) -> Option<Package> {
     })
 }
 
-/// `apt`'s answer to `ask`, from the machine's lists or, where these know nothing, from fresh private ones.
-pub fn resolve<T>(lists: &Path, ask: impl Fn(&Apt) -> Result<T>) -> Result<T> {
-    let Some(system) = Apt::system() else { bail!("apt is not on this machine") };
-    // The machine's lists may be absent (a fresh container image) or name files that its mirror has dropped since.
-    ask(&system).or_else(|first| match Apt::private(lists) {
-        Ok(private) => ask(&private),
-        Err(second) => Err(first.context(format!("{second:#}"))),
-    })
+fn option(name: &str, value: impl fmt::Display) -> [String; 2] {
+    ["-o".to_owned(), format!("{name}={value}")]
 }
 
 #[cfg(test)]

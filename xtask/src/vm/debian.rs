@@ -1,7 +1,9 @@
 //! Debian's kernel packages, through the machine's own apt.
 
-use super::apt::{self, Apt};
+use super::apt::Apt;
+use super::archive::Archive;
 use super::cache::Cache;
+use super::choice::Series;
 use super::kernel::Kernel;
 use super::{Unavailable, tools};
 use crate::process;
@@ -10,28 +12,33 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The package that depends on the distribution's current kernel.
+/// The package that depends on a release's current kernel.
 const META: &str = "linux-image-amd64";
-/// Where in the cache the current kernel is.
-const CURRENT: &str = "debian-kernel";
+/// The file in the cache that names the version of a kernel's package.
+const VERSION: &str = "package-version";
 
-/// The kernel of the machine's distribution: the cached one, or fetched now.
-pub fn kernel(cache: &Cache, refresh: bool) -> Result<Kernel> {
-    let cached = cache.folder(CURRENT);
-    if !refresh && let Ok(kernel) = Kernel::unpacked(&cached) {
+/// The kernel of `series`: the cached one, or fetched now.
+pub fn kernel(cache: &Cache, archive: &Archive, series: Series, refresh: bool) -> Result<Kernel> {
+    let Series { name, suite } = series;
+    let place = format!("kernel-{name}");
+    let cached = |root: &Path| {
+        let version = fs::read_to_string(root.join(VERSION)).context("a kernel without its package's version")?;
+        Kernel::unpacked(root, &format!("Debian's {} of {suite}", version.trim()))
+    };
+    if !refresh && let Ok(kernel) = cached(&cache.folder(&place)) {
         return Ok(kernel);
     }
     if !cfg!(target_arch = "x86_64") {
         return Err(Unavailable("the checks in the VM need an x86_64 machine".into()).into());
     }
-    eprintln!("vm: fetching the kernel that {META} stands for");
-    let root = apt::resolve(&cache.folder("apt"), |apt| cache.create(CURRENT, |root| fetch(apt, root)));
+    eprintln!("vm: fetching the kernel that {META} of {suite} stands for");
+    let root = archive.ask(|apt| cache.create(&place, |root| fetch(apt, root)));
     let root = root.map_err(|error| {
         Unavailable(format!(
-            "no kernel to boot: {error:#}\n  give one with `--kernel FILE --modules DIR`, or run where apt knows {META}"
+            "no kernel {name} to boot: {error:#}\n  give one with `--kernel FILE --modules DIR`, or run where apt knows {META} of {suite}"
         ))
     })?;
-    Kernel::unpacked(&root)
+    cached(&root)
 }
 
 fn fetch(apt: &Apt, root: &Path) -> Result<()> {
@@ -45,10 +52,27 @@ fn fetch(apt: &Apt, root: &Path) -> Result<()> {
     });
     let mut wanted = vec![format!("{image}={}", package.version)];
     wanted.extend(parts.cloned());
-    apt.unpack(&wanted, root)
+    apt.unpack(&wanted, root)?;
+    Ok(fs::write(root.join(VERSION), package.version)?)
 }
 
-/// Unpacks into `root` what modules for kernel `release` are built with, and gives the folder to run make in.
+/// The version of gcc that kernel `release` was built with, such as `12`: what its headers depend on.
+pub fn compiler(apt: &Apt, release: &str) -> Result<String> {
+    let name = format!("linux-headers-{release}");
+    let headers = apt.show(&name).with_context(|| format!("apt knows no package {name}"))?;
+    let mut versions = headers.depends.iter().filter_map(|package| gcc(package));
+    versions.next().map(str::to_owned).with_context(|| format!("{name} depends on no gcc"))
+}
+
+/// From `gcc-14`, `gcc-16-for-host` or `linux-compiler-gcc-12-x86`.
+fn gcc(package: &str) -> Option<&str> {
+    let (_, version) = package.split_once("gcc-")?;
+    let version = version.split('-').next()?;
+    version.parse::<u32>().is_ok().then_some(version)
+}
+
+/// Unpacks into `root` what modules for kernel `release` are built with beside a compiler, and gives the folder to run
+/// make in.
 pub fn headers(apt: &Apt, release: &str, root: &Path) -> Result<PathBuf> {
     let name = format!("linux-headers-{release}");
     let package = apt.show(&name).with_context(|| format!("apt knows no package {name}"))?;
@@ -93,6 +117,12 @@ fn series(release: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_compiler_is_named_in_one_of_three_ways() {
+        let names = ["linux-compiler-gcc-12-x86", "gcc-14", "gcc-16-for-host", "linux-kbuild-6.1", "gcc-base"];
+        assert_eq!(names.map(gcc), [Some("12"), Some("14"), Some("16"), None, None]);
+    }
 
     #[test]
     fn the_series_is_the_first_two_numbers_of_a_release() {

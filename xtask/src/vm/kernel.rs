@@ -13,6 +13,8 @@ pub struct Kernel {
     pub modules: PathBuf,
     /// What `uname -r` says in it, such as `6.1.0-56-amd64`.
     pub release: String,
+    /// Where it is from, for people.
+    pub origin: String,
 }
 
 impl Kernel {
@@ -24,11 +26,11 @@ impl Kernel {
         let modules = release_folder(modules).with_context(|| format!("--modules {}", modules.display()))?;
         let modules = fs::canonicalize(&modules).with_context(|| format!("--modules {}", modules.display()))?;
         let release = modules.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(Self { image: image.to_path_buf(), modules, release })
+        Ok(Self { image: image.to_path_buf(), modules, release, origin: image.display().to_string() })
     }
 
     /// The kernel whose package was unpacked into `root`.
-    pub fn unpacked(root: &Path) -> Result<Self> {
+    pub fn unpacked(root: &Path, origin: &str) -> Result<Self> {
         let modules = ["lib/modules", "usr/lib/modules"].map(|folder| root.join(folder));
         let modules = modules.iter().find(|folder| folder.is_dir()).context("the package holds no modules")?;
         let boot = root.join("boot");
@@ -38,7 +40,7 @@ impl Kernel {
             .into_iter()
             .find(|image| image.is_file())
             .with_context(|| format!("{} holds no image of kernel {release}", root.display()))?;
-        Ok(Self { image, modules, release })
+        Ok(Self { image, modules, release, origin: origin.to_owned() })
     }
 }
 

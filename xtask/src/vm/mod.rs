@@ -1,14 +1,14 @@
 //! `cargo xtask vm`: boots a real kernel in QEMU and checks vfiod there, on real `vfio-pci` devices.
 //!
 //! ```text
-//! kernel   the machine's own Debian kernel through apt, or --kernel and --modules
+//! kernel   one of Debian's (6.1, 6.12, sid) through apt, or --kernel FILE and --modules; --kernel all: each in turn
 //! mtty     the kernel's sample mdev driver, built against that kernel
 //! initramfs  busybox, modules, vfiod, the checks (package vfiod-tests), the C programs of tests/vm
 //! machine  QEMU with an emulated IOMMU and PCI devices; KVM where it truly works, else TCG
 //! session  reads one line a check from the guest, relays its requests for hot-plug, ends in bounded time
 //! ```
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -16,19 +16,25 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 mod apt;
+mod archive;
+mod buildroot;
 mod cache;
+mod choice;
 mod debian;
 mod guest;
 mod initramfs;
 mod kernel;
 mod libraries;
 mod machine;
+mod matrix;
 mod modules;
 mod mtty;
 mod qmp;
 mod session;
 pub mod tools;
 
+use archive::Archive;
+use choice::Choice;
 pub use session::Report;
 
 /// The exit code for "this machine cannot run the checks", as automake's test drivers use it.
@@ -37,11 +43,12 @@ const SKIPPED: u8 = 77;
 /// What to boot, and how.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Kernel image to boot (default: the machine's own Debian kernel, through apt)
-    #[arg(long, value_name = "FILE", requires = "modules")]
-    kernel: Option<PathBuf>,
-    /// Folder of that kernel's modules, such as lib/modules/6.1.0-56-amd64
-    #[arg(long, value_name = "DIR", requires = "kernel")]
+    /// Kernel to boot: Debian's 6.1, 6.12 or sid (fetched through apt, and kept), all of them one after the other, or the
+    /// image FILE of another one
+    #[arg(long, value_name = "6.1|6.12|sid|all|FILE", default_value = "6.1")]
+    kernel: Choice,
+    /// Folder of the modules of `--kernel FILE`, such as lib/modules/6.1.0-56-amd64
+    #[arg(long, value_name = "DIR")]
     modules: Option<PathBuf>,
     /// The sample mdev driver mtty.ko built for that kernel (default: found among the modules, or built)
     #[arg(long, value_name = "FILE")]
@@ -98,11 +105,16 @@ pub enum Accel {
 #[error("{0}")]
 pub struct Unavailable(pub String);
 
-/// Runs the task for the command line: 0 all checks passed, 1 not, 77 this machine cannot run them.
+/// Runs the task for the command line: 0 all checks passed, 1 not, 77 this machine cannot run them (or some of the
+/// kernels, where nothing failed on the others).
 pub fn main(args: &Args) -> Result<ExitCode> {
-    match run(args) {
-        Ok(report) if report.passed() => Ok(ExitCode::SUCCESS),
-        Ok(_) => Ok(ExitCode::FAILURE),
+    let outcome = match args.kernel {
+        Choice::All => matrix::run(args),
+        _ => run(args).map(|report| report.passed()),
+    };
+    match outcome {
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Ok(ExitCode::FAILURE),
         Err(error) => match error.downcast_ref::<Unavailable>() {
             Some(reason) => {
                 eprintln!("skipped: {reason}");
@@ -145,19 +157,16 @@ pub fn run(args: &Args) -> Result<Report> {
     let begun = Instant::now();
     tools::ensure()?;
     let cache = cache::Cache::open()?;
-    let kernel = match (&args.kernel, &args.modules) {
-        (Some(image), Some(modules)) => kernel::Kernel::given(image, modules)?,
-        _ => debian::kernel(&cache, args.refresh)?,
-    };
+    let (archive, kernel) = find(args, &cache)?;
     let mtty = match &args.mtty {
         Some(file) => Ok(modules::read(file).context("--mtty")?),
-        None => mtty::find_or_build(&cache, &kernel),
+        None => mtty::find_or_build(&cache, &archive, &kernel),
     };
     if let Err(reason) = &mtty {
         eprintln!("vm: no mdev driver: {reason:#}");
     }
     let accel = machine::choose(args.accel, &kernel.image)?;
-    eprintln!("vm: kernel {} under {accel}", kernel.release);
+    eprintln!("vm: kernel {} ({}) under {accel}", kernel.release, kernel.origin);
 
     eprintln!("vm: building what runs in it; the first time this takes some minutes");
     let workshop = guest::Workshop::open(&crate::workspace::target()?)?;
@@ -170,6 +179,26 @@ pub fn run(args: &Args) -> Result<Report> {
         true => eprintln!("vm: boot it by hand with: {}", machine.by_hand()),
         false => drop(std::fs::remove_file(&initramfs)),
     }
-    println!("verdict {report} seconds={}", begun.elapsed().as_secs());
+    println!("verdict {report} kernel={} seconds={}", kernel.release, begun.elapsed().as_secs());
     Ok(report)
+}
+
+/// The kernel to boot, and where packages for it are to be had.
+fn find(args: &Args, cache: &cache::Cache) -> Result<(Archive, kernel::Kernel)> {
+    match (&args.kernel, &args.modules) {
+        (Choice::File(image), Some(modules)) => Ok((Archive::own(cache), kernel::Kernel::given(image, modules)?)),
+        (Choice::File(image), None) => {
+            bail!(
+                "--kernel {}: a file needs the folder of its modules, too (--modules DIR); kernels known by name are 6.1, 6.12, sid and all",
+                image.display()
+            )
+        }
+        (_, Some(_)) => bail!("--modules goes with `--kernel FILE`"),
+        (Choice::Series(series), None) => {
+            let archive = Archive::of_suite(cache, series.suite);
+            let kernel = debian::kernel(cache, &archive, *series, args.refresh)?;
+            Ok((archive, kernel))
+        }
+        (Choice::All, None) => bail!("--kernel all runs checks only"),
+    }
 }

@@ -31,8 +31,8 @@ pub struct Report {
     pub skipped: Vec<String>,
     /// Why there is no verdict to trust, where there is none.
     pub broken: Option<String>,
-    /// The check that has begun.
-    now: String,
+    /// The check that has begun last.
+    pub now: String,
 }
 
 impl Report {
