@@ -11,8 +11,11 @@
 use anyhow::{Context, Result, anyhow};
 use std::path::Path;
 
+mod actor;
 mod bench;
+mod cgroup;
 mod checks;
+mod held;
 mod mdev;
 mod modules;
 mod node;

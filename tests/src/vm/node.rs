@@ -1,5 +1,6 @@
 //! The guest as a node of a cluster: `vfiod run` on the real `/sys` and `/dev`, and the simulated kubelet beside it.
 
+use super::held::{Holder, Holders};
 use super::pod::{COMPUTE, Pod};
 use super::wait;
 use crate::Agent;
@@ -32,18 +33,27 @@ pub struct Node {
     /// Its kubelet.
     pub kubelet: Rc<Kubelet>,
     runtime: Runtime,
-    io: &'static str,
+    setup: Setup,
     last_answer: Instant,
 }
 
+/// How vfiod runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Names the kubelet's folder, so that no checkpoint is left over from another node.
+    pub name: &'static str,
+    /// Its flags and their values.
+    pub flags: &'static [(&'static str, &'static str)],
+}
+
 impl Node {
-    /// Starts both, vfiod first and with `--io` as given, on a node that has run no pod yet.
-    pub fn start(io: &'static str) -> Result<Self> {
+    /// Starts both, vfiod first, on a node that has run no pod yet.
+    pub fn start(setup: Setup) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let agent = agent(io)?;
-        let folder = kubelet_folder(io);
+        let agent = setup.agent()?;
+        let folder = setup.kubelet_folder();
         let kubelet = Rc::new(runtime.block_on(Kubelet::builder(&folder).host_root("/").start())?);
-        let node = Self { agent, kubelet, runtime, io, last_answer: Instant::now() };
+        let node = Self { agent, kubelet, runtime, setup, last_answer: Instant::now() };
         node.age_kubelet()?;
         Ok(node)
     }
@@ -51,19 +61,19 @@ impl Node {
     /// Starts vfiod once more, as it was.
     pub fn start_agent(&mut self) -> Result<()> {
         self.keep_log();
-        self.agent = agent(self.io)?;
+        self.agent = self.setup.agent()?;
         Ok(())
     }
 
     /// Writes vfiod's log to the console, which the host keeps.
     fn keep_log(&self) {
-        drop(fs::write("/dev/console", format!("--- vfiod --io {}\n{}---\n", self.io, self.agent.log())));
+        drop(fs::write("/dev/console", format!("--- vfiod, {}\n{}---\n", self.setup.name, self.agent.log())));
     }
 
     /// Makes the kubelet look like one that has been up for long. vfiod believes a kubelet that lists no pod only
     /// when it has been up for a minute, and the checks need not wait for that.
     fn age_kubelet(&self) -> Result<()> {
-        let folder = kubelet_folder(self.io);
+        let folder = self.setup.kubelet_folder();
         for socket in ["device-plugins/kubelet.sock", "pod-resources/kubelet.sock"] {
             let path = Path::new(&folder).join(socket);
             let long_ago = Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -107,16 +117,43 @@ impl Node {
         Ok(self.runtime.block_on(self.kubelet.restart())?)
     }
 
-    /// Admits a pod that wants `count` of `resource`, and starts its container, again and again as a kubelet does when
-    /// `PreStartContainer` fails.
-    pub fn run_pod(&mut self, name: &str, resource: &str, count: usize) -> Result<Pod> {
+    /// Admits a pod that wants `count` of `resource`.
+    pub fn admit_pod(&mut self, name: &str, resource: &str, count: usize) -> Result<Pod> {
         let spec = PodSpec::new("default", name).container(COMPUTE, [(resource, count)]);
         let admitted = self.runtime.block_on(self.kubelet.admit(spec))?;
         self.last_answer = Instant::now();
-        let pod = Pod::new(Rc::clone(&self.kubelet), admitted);
-        let start = || Ok(self.runtime.block_on(self.kubelet.start_container(pod.uid(), COMPUTE))?);
-        wait::until(EVENTUALLY, start).with_context(|| format!("the container of pod {name} does not start"))?;
+        Ok(Pod::new(Rc::clone(&self.kubelet), admitted))
+    }
+
+    /// Starts the container of `pod` once, and does `then` when vfiod has logged `sign`.
+    pub fn start_container_until(&self, pod: &Pod, sign: &str, then: impl FnOnce() -> Result<()>) -> Result<()> {
+        let begun = Instant::now();
+        let release = async {
+            while !self.agent.log().contains(sign) {
+                ensure!(begun.elapsed() < EVENTUALLY, "vfiod does not log `{sign}`");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            then()
+        };
+        self.runtime.block_on(async {
+            let (started, released) = tokio::join!(self.kubelet.start_container(pod.uid(), COMPUTE), release);
+            released?;
+            started.map(drop).context("the container does not start")
+        })
+    }
+
+    /// Admits a pod that wants `count` of `resource`, and starts its container, again and again as a kubelet does when
+    /// `PreStartContainer` fails.
+    pub fn run_pod(&mut self, name: &str, resource: &str, count: usize) -> Result<Pod> {
+        let pod = self.admit_pod(name, resource, count)?;
+        self.start_container(&pod).with_context(|| format!("pod {name}"))?;
         Ok(pod)
+    }
+
+    /// Starts the container of `pod`, again and again.
+    pub fn start_container(&self, pod: &Pod) -> Result<()> {
+        let start = || Ok(self.runtime.block_on(self.kubelet.start_container(pod.uid(), COMPUTE))?);
+        wait::until(EVENTUALLY, start).map(drop).context("the container does not start")
     }
 
     /// Has the kubelet free what ended pods had, which it does when it admits the next one; and vfiod see that, which
@@ -126,10 +163,50 @@ impl Node {
         self.run_pod("next", EDU, 1).map(drop)
     }
 
+    /// What `vfiod`, asked as `arguments` say, has vfiod's daemon tell.
+    fn ask_daemon(&self, arguments: &[&str]) -> Result<serde_json::Value> {
+        let mut command = Command::new(crate::agent::binary());
+        command.args(arguments).args(["-o", "json", "--status-socket"]).arg(self.agent.status_socket());
+        let output = command.output().context("cannot run vfiod")?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{arguments:?} ends with {}: {}", output.status, complaint.trim());
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).context("`-o json` is no JSON")?;
+        ensure!(answer.get("source").is_some_and(|source| source == "daemon"), "the daemon has not answered: {answer}");
+        Ok(answer)
+    }
+
+    /// What `vfiod holders` says.
+    pub fn holders(&self) -> Result<Holders> {
+        Holders::parse(&self.ask_daemon(&["holders"])?)
+    }
+
+    /// Waits until just these processes hold the device `id` or its group, and returns what is said of them.
+    pub fn wait_for_holders(&self, id: &str, pids: &[u32]) -> Result<Vec<Holder>> {
+        wait::until(EVENTUALLY, || {
+            let holders = self.holders()?;
+            let found = holders.of(id)?;
+            let mut found_pids: Vec<u32> = found.iter().map(|holder| holder.pid).collect();
+            found_pids.sort_unstable();
+            let mut expected = pids.to_vec();
+            expected.sort_unstable();
+            ensure!(found_pids == expected, "{id} should be held by {expected:?}, and there is {holders:?}");
+            Ok(found)
+        })
+    }
+
+    /// What `vfiod explain` finds wrong with the device `id`, a line for each.
+    pub fn faults(&self, id: &str) -> Result<Vec<String>> {
+        let explanation = self.ask_daemon(&["explain", id])?;
+        let findings = explanation.get("findings").and_then(|findings| findings.as_array());
+        let bad = findings.context("an explanation without findings")?.iter();
+        let bad = bad.filter(|finding| finding.get("standing").is_some_and(|standing| standing == "bad"));
+        Ok(bad.map(ToString::to_string).collect())
+    }
+
     /// What `vfiod devices` prints in this format.
     pub fn devices(&self, format: &str) -> Result<String> {
         let mut command = Command::new(crate::agent::binary());
-        command.args(["devices", "-o", format, "--kubelet-dir", &kubelet_folder(self.io), "--config"]);
+        command.args(["devices", "-o", format, "--kubelet-dir", &self.setup.kubelet_folder(), "--config"]);
         let output = command.arg(self.agent.config_path()).output().context("cannot run vfiod")?;
         let complaint = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "`vfiod devices` ends with {}: {}", output.status, complaint.trim());
@@ -179,21 +256,23 @@ impl Drop for Node {
     }
 }
 
-fn agent(io: &str) -> Result<Agent> {
-    // As the seed writes it, and with other letters than sysfs has.
-    let config = format!(
-        "configuration:
+impl Setup {
+    fn agent(self) -> Result<Agent> {
+        // As the seed writes it, and with other letters than sysfs has.
+        let config = format!(
+            "configuration:
   permittedHostDevices:
     pciHostDevices:
     - {{pciVendorSelector: '1234:11E8', resourceName: {EDU}}}
     mediatedDevices:
     - {{mdevNameSelector: Single port serial, resourceName: {MTTY}}}
 "
-    );
-    Agent::builder(Path::new("/"), Path::new(&kubelet_folder(io)), &config).flag("--io", io).start()
-}
+        );
+        let builder = Agent::builder(Path::new("/"), Path::new(&self.kubelet_folder()), &config);
+        self.flags.iter().fold(builder, |builder, (flag, value)| builder.flag(flag, value)).start()
+    }
 
-/// A folder for each way to run, so that no checkpoint is left over from the other.
-fn kubelet_folder(io: &str) -> String {
-    format!("/var/lib/kubelet-{io}")
+    fn kubelet_folder(self) -> String {
+        format!("/var/lib/kubelet-{}", self.name)
+    }
 }

@@ -92,7 +92,7 @@ impl Pod {
 }
 
 /// The group's node of a PCI device or an mdev, as sysfs has it.
-fn node_of(id: &str) -> Result<PathBuf> {
+pub fn node_of(id: &str) -> Result<PathBuf> {
     let links = ["pci", "mdev"].map(|bus| format!("/sys/bus/{bus}/devices/{id}/iommu_group"));
     let group = links.iter().find_map(|link| std::fs::read_link(link).ok());
     let group = group.with_context(|| format!("{id} has no IOMMU group"))?;

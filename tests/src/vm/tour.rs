@@ -1,7 +1,7 @@
 //! The main job on a real kernel, shown as it happens: `cargo xtask demo --vm`.
 
 use super::mdev::Mdev;
-use super::node::{EDU, EVENTUALLY, MTTY, Node};
+use super::node::{EDU, EVENTUALLY, MTTY, Node, Setup};
 use super::opener::{self, group};
 use super::pod::Pod;
 use super::{Guest, modules};
@@ -20,7 +20,7 @@ pub fn take(guest: &mut Guest, colour: bool) -> Result<()> {
     for device in guest.bench.all() {
         device.bind("vfio-pci")?;
     }
-    let mut tour = Tour { guest, node: Node::start("auto")?, page };
+    let mut tour = Tour { guest, node: Node::start(Setup { name: "tour", flags: &[] })?, page };
     tour.introduce()?;
     tour.host()?;
     tour.pod()?;

@@ -4,6 +4,7 @@ use super::Guest;
 use anyhow::Result;
 
 mod groups;
+mod holders;
 mod hotplug;
 mod mdev;
 mod probe;
@@ -20,6 +21,7 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("hotplug", hotplug::run),
     ("mdev", mdev::run),
     ("probe", probe::run),
+    ("holders", holders::run),
     ("serving-uring", serving::with_uring),
     ("serving-plain", serving::without),
 ];

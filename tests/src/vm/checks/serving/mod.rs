@@ -1,7 +1,7 @@
 //! `vfiod run` serves the machine's devices to a kubelet: all of it once on io_uring and once without.
 
 use crate::vm::Guest;
-use crate::vm::node::{EDU, EVENTUALLY, Node};
+use crate::vm::node::{EDU, EVENTUALLY, Node, Setup};
 use anyhow::{Result, ensure};
 
 mod allocation;
@@ -13,16 +13,16 @@ mod mdev;
 
 /// The daemon with `--io uring`.
 pub fn with_uring(guest: &mut Guest) -> Result<()> {
-    run(guest, "uring", true)
+    run(guest, Setup { name: "uring", flags: &[("--io", "uring")] }, true)
 }
 
 /// The daemon with `--io plain`.
 pub fn without(guest: &mut Guest) -> Result<()> {
-    run(guest, "plain", false)
+    run(guest, Setup { name: "plain", flags: &[("--io", "plain")] }, false)
 }
 
-fn run(guest: &mut Guest, io: &'static str, ring: bool) -> Result<()> {
-    let mut serving = Serving { guest, node: Node::start(io)?, io };
+fn run(guest: &mut Guest, setup: Setup, ring: bool) -> Result<()> {
+    let mut serving = Serving { guest, node: Node::start(setup)?, io: setup.name };
     serving.check("vfiod registers, and lists every device of the machine by its address", |guest, node| {
         let devices: Vec<&str> = guest.bench.all().map(|device| device.bdf()).collect();
         node.wait_for_healthy(EDU, devices.len(), EVENTUALLY)?;
