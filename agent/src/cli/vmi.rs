@@ -147,10 +147,12 @@ async fn check(args: &VmiCheckArgs, machines: Vec<Machine>) -> Result<(Vec<Trial
 fn blind(sight: &Sight) -> Option<String> {
     match sight {
         Sight::None | Sight::Kernel | Sight::Proc { unreadable: 0 } => None,
-        Sight::Failed(reason) => Some(format!("who has devices open is not known: {reason}; run this as root")),
-        Sight::Proc { unreadable } => {
-            Some(format!("what {unreadable} processes have open is not known; run this as root"))
+        Sight::Failed(reason) => {
+            Some(format!("who has devices open is not known: {reason}; name the host's root with --host-root"))
         }
+        Sight::Proc { unreadable } => Some(format!(
+            "what some processes have open is not known ({unreadable} cannot be looked at): CAP_SYS_PTRACE would tell"
+        )),
     }
 }
 
