@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 mod bench;
 mod demo;
+mod ebpf;
 mod libvirt;
 mod process;
 mod test;
@@ -24,6 +25,8 @@ enum Task {
     Bench(bench::Args),
     /// Show the main job as it happens, on a simulated node with thousands of devices
     Demo(demo::Args),
+    /// Build the kernel probe's object, or check the one that is there
+    Ebpf(ebpf::Args),
     /// Everything that must hold: format, lints, tests, docs, and the checks on a real kernel
     Test(test::Args),
     /// Boot a real kernel in QEMU and check vfiod there on real VFIO devices
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Bench(args) => bench::main(&args),
         Task::Demo(args) => demo::main(&args),
+        Task::Ebpf(args) => ebpf::main(&args),
         Task::Test(args) => test::main(&args),
         Task::Vm(args) => vm::main(&args),
     };

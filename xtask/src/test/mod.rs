@@ -1,7 +1,8 @@
 //! `cargo xtask test`: everything that must hold before a change is good.
 //!
 //! ```text
-//! format ─ lints ─ tests (unit, property, end to end, documentation examples) ─ loom ─ docs ─ vm (a real kernel)
+//! format ─ lints ─ tests (unit, property, end to end, documentation examples) ─ loom ─ docs ─ ebpf (the probe's object)
+//! ─ vm (a real kernel)
 //! ```
 //!
 //! Every step runs, whatever the ones before it said. A step that this machine cannot run is named with what is
@@ -21,7 +22,7 @@ use tally::Tally;
 /// Which steps to run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Run only these steps: format, lints, tests, loom, docs, vm
+    /// Run only these steps: format, lints, tests, loom, docs, ebpf, vm
     #[arg(value_name = "STEP", value_parser = steps::names())]
     steps: Vec<String>,
 }

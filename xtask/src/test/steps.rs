@@ -1,7 +1,7 @@
 //! The steps, one function each.
 
 use super::tally::Tally;
-use crate::{libvirt, vm, workspace};
+use crate::{ebpf, libvirt, vm, workspace};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use std::{
@@ -26,6 +26,7 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "tests", about: "unit, property and end-to-end tests, examples in the documentation", run: tests },
     Step { name: "loom", about: "every interleaving of the lock-free core", run: loom },
     Step { name: "docs", about: "rustdoc, warnings denied", run: docs },
+    Step { name: "ebpf", about: "the kernel probe's object: its sources, its bytes, the verifier", run: ebpf },
     Step { name: "vm", about: "a real kernel with real VFIO devices", run: vm },
 ];
 
@@ -81,6 +82,13 @@ fn docs() -> Result<Tally> {
     let mut command = workspace::cargo();
     command.args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings");
     passes(&mut command)
+}
+
+fn ebpf() -> Result<Tally> {
+    let outcome = ebpf::check(Default::default())?;
+    let mut tally = Tally::passed(outcome.passed);
+    tally += Tally::failed(outcome.failed);
+    Ok(tally)
 }
 
 fn vm() -> Result<Tally> {

@@ -13,9 +13,13 @@ pub struct Cache {
 impl Cache {
     /// Opens `$VFIOD_CACHE`, `$XDG_CACHE_HOME/vfiod` or `~/.cache/vfiod`, the first that is set, and creates it.
     pub fn open() -> Result<Self> {
-        let root = location(|name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
-            .context("no folder to keep downloads in: set VFIOD_CACHE")?;
-        Self::at(&root)
+        Self::at(&root()?)
+    }
+
+    /// Where `name` is in the cache, without waiting for others that fill it. What is there is whole; it may not be there
+    /// yet.
+    pub fn place(name: &str) -> Result<PathBuf> {
+        Ok(root()?.join(name))
     }
 
     fn at(root: &Path) -> Result<Self> {
@@ -48,6 +52,11 @@ impl Cache {
         }
         filled.map(|()| whole)
     }
+}
+
+fn root() -> Result<PathBuf> {
+    location(|name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
+        .context("no folder to keep downloads in: set VFIOD_CACHE")
 }
 
 fn location(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {

@@ -15,10 +15,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-mod apt;
+pub mod apt;
 mod archive;
 mod buildroot;
-mod cache;
+pub mod cache;
 mod choice;
 mod debian;
 mod guest;

@@ -1,0 +1,71 @@
+//! Building the object.
+
+use super::{ARCHITECTURE, toolchain::Toolchain};
+use crate::workspace;
+use anyhow::{Context, Result, bail};
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+const TARGET: &str = "bpfel-unknown-none";
+/// The program in `agent-ebpf/Cargo.toml`.
+const PROGRAM: &str = "vfiod-probe";
+
+/// Builds the object and returns it.
+pub fn object(toolchain: &Toolchain) -> Result<Vec<u8>> {
+    let root = workspace::root();
+    let target = workspace::target()?.join("ebpf");
+    let mut cargo = Command::new(&toolchain.cargo);
+    // What the user's shell or an outer cargo sets for ordinary builds must not change this one.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        let is_ours = ["CARGO_HOME", "RUSTUP_HOME"].contains(&name.as_str());
+        if !is_ours && ["CARGO", "RUST"].iter().any(|prefix| name.starts_with(prefix)) {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo.current_dir(root.join("agent-ebpf")).args(["build", "--release", "--locked", "--quiet"]);
+    cargo.args(["--target", TARGET, "-Z", "build-std=core", "--target-dir"]).arg(&target);
+    cargo.env("RUSTC", &toolchain.rustc).env("RUSTC_BOOTSTRAP", "1");
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(&root, toolchain)).env("PATH", path(&toolchain.linker.program)?);
+    let status =
+        cargo.stdin(Stdio::null()).status().with_context(|| format!("cannot run {}", toolchain.cargo.display()))?;
+    if !status.success() {
+        bail!("the probe does not compile with {toolchain}");
+    }
+    let object = target.join(TARGET).join("release").join(PROGRAM);
+    fs::read(&object).with_context(|| format!("cannot read {}", object.display()))
+}
+
+/// The compiler's flags, as cargo takes them: with a separator that no flag contains.
+fn flags(root: &Path, toolchain: &Toolchain) -> OsString {
+    // Paths that get into the object (in the messages of panics) must be the same on every machine.
+    let remap = |from: &Path, to: &str| {
+        let mut flag = OsString::from("--remap-path-prefix=");
+        flag.push(from);
+        flag.push(format!("={to}"));
+        flag
+    };
+    let flags = [
+        format!("--cfg=bpf_target_arch=\"{ARCHITECTURE}\"").into(),
+        remap(root, "/vfiod"),
+        remap(&cargo_home(), "/cargo"),
+        remap(&toolchain.sources, "/rust"),
+    ];
+    flags.join(&OsString::from("\x1f"))
+}
+
+fn cargo_home() -> PathBuf {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(home).unwrap_or_else(|| "/".into())
+}
+
+/// `PATH` with the linker's folder before all others: the compiler looks for it there.
+fn path(linker: &Path) -> Result<OsString> {
+    let own = linker.parent().map(Path::to_path_buf);
+    let rest = std::env::var_os("PATH").unwrap_or_default();
+    Ok(std::env::join_paths(own.into_iter().chain(std::env::split_paths(&rest)))?)
+}

@@ -1,0 +1,162 @@
+//! A compiler for the probe. The target `bpfel-unknown-none` comes without a library, so `core` is built with the probe,
+//! from the compiler's own sources: a compiler without them is of no use.
+
+use super::linker::{self, Linker};
+use crate::{
+    process,
+    vm::{Unavailable, apt::Apt},
+};
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Which compiler to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Choice {
+    /// The distribution's where it will do, else upstream's nightly, else the distribution's installed now
+    #[default]
+    Auto,
+    /// The distribution's (on Debian: rustc-web, cargo-web, rust-web-src)
+    Distribution,
+    /// The newest of rustup's nightly toolchains that has the component rust-src
+    Nightly,
+}
+
+/// The oldest compiler that takes aya-ebpf.
+const OLDEST: (u32, u32) = (1, 87);
+/// Debian's newest compiler, which it keeps for building browsers.
+const PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+
+/// A compiler, its cargo and its linker.
+#[derive(Debug)]
+pub struct Toolchain {
+    pub rustc: PathBuf,
+    pub cargo: PathBuf,
+    /// Where the sources of its library are.
+    pub sources: PathBuf,
+    /// What `rustc --version` says.
+    pub version: String,
+    /// The version of its LLVM.
+    pub llvm: String,
+    pub linker: Linker,
+}
+
+impl fmt::Display for Toolchain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, LLVM {}, {}", self.version, self.llvm, self.linker.version)
+    }
+}
+
+/// A compiler that will do, without its linker.
+struct Compiler {
+    rustc: PathBuf,
+    cargo: PathBuf,
+    sources: PathBuf,
+    version: String,
+    llvm: String,
+}
+
+/// Finds a toolchain, or installs one where the user is root and apt is there.
+///
+/// # Errors
+/// [`Unavailable`], naming what to install.
+pub fn find(choice: Choice) -> Result<Toolchain> {
+    let compiler = match choice {
+        Choice::Distribution => distribution(),
+        Choice::Nightly => nightly(),
+        Choice::Auto => distribution().or_else(nightly),
+    };
+    let compiler = match compiler {
+        Some(compiler) => compiler,
+        None if choice == Choice::Nightly => return Err(Unavailable(by_hand("")).into()),
+        None => install()?,
+    };
+    let Some(major) = compiler.llvm.split('.').next().and_then(|major| major.parse().ok()) else {
+        bail!("{} does not say which LLVM it has", compiler.rustc.display());
+    };
+    let linker = linker::ensure(major)?;
+    let Compiler { rustc, cargo, sources, version, llvm } = compiler;
+    Ok(Toolchain { rustc, cargo, sources, version, llvm, linker })
+}
+
+fn by_hand(tried: &str) -> String {
+    format!(
+        "no compiler that brings the sources of its library; get one with `apt-get install {}` or with `rustup toolchain \
+         install nightly --component rust-src`{tried}",
+        PACKAGES.join(" ")
+    )
+}
+
+fn install() -> Result<Compiler> {
+    let Some(apt) = Apt::system().filter(|_| rustix::process::geteuid().is_root()) else {
+        return Err(Unavailable(by_hand("")).into());
+    };
+    eprintln!("ebpf: installing {}", PACKAGES.join(" "));
+    if let Err(error) = apt.install(&PACKAGES) {
+        return Err(Unavailable(by_hand(&format!(" (tried, and {error:#})"))).into());
+    }
+    distribution().ok_or_else(|| Unavailable(by_hand(" (the former is installed and will not do)")).into())
+}
+
+/// The compiler of the system's packages.
+fn distribution() -> Option<Compiler> {
+    compiler(Path::new("/usr/bin"))
+}
+
+/// rustup's nightly.
+fn nightly() -> Option<Compiler> {
+    let list = process::text(Command::new("rustup").args(["toolchain", "list", "--verbose"])).ok()?;
+    list.lines().filter(|line| line.starts_with("nightly")).find_map(|line| {
+        let folder = line.split_whitespace().find(|word| word.starts_with('/'))?;
+        compiler(&Path::new(folder).join("bin"))
+    })
+}
+
+/// The compiler in this folder, if it will do.
+fn compiler(folder: &Path) -> Option<Compiler> {
+    let (rustc, cargo) = (folder.join("rustc"), folder.join("cargo"));
+    if !cargo.is_file() {
+        return None;
+    }
+    let text = process::text(Command::new(&rustc).arg("-vV")).ok()?;
+    let (version, llvm) = versions(&text)?;
+    let sysroot = process::text(Command::new(&rustc).args(["--print", "sysroot"])).ok()?;
+    let sources = Path::new(sysroot.trim()).join("lib/rustlib/src/rust");
+    sources.join("library/core").is_dir().then_some(Compiler { rustc, cargo, sources, version, llvm })
+}
+
+/// The first line and the version of LLVM, from `rustc -vV`; nothing for a compiler that is too old.
+fn versions(text: &str) -> Option<(String, String)> {
+    let version = text.lines().next()?;
+    let mut numbers = version.split_whitespace().nth(1)?.split(['.', '-']);
+    let number = |part: Option<&str>| part.and_then(|part| part.parse::<u32>().ok());
+    if (number(numbers.next())?, number(numbers.next())?) < OLDEST {
+        return None;
+    }
+    let llvm = text.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
+    Some((version.to_owned(), llvm.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compiler_says_its_version_and_that_of_its_llvm() {
+        let text = "rustc 1.96.0 (ac68faa20 2026-05-25) (built from a source tarball)\nbinary: rustc\nrelease: 1.96.0\n\
+                    LLVM version: 22.1.8\n";
+        let (version, llvm) = versions(text).unwrap();
+        assert!(version.starts_with("rustc 1.96.0 (ac68faa20"));
+        assert_eq!(llvm, "22.1.8");
+    }
+
+    #[test]
+    fn a_compiler_that_is_too_old_will_not_do() {
+        assert_eq!(versions("rustc 1.63.0\nLLVM version: 14.0.6\n"), None);
+        assert_eq!(versions(""), None);
+    }
+}
