@@ -8,11 +8,9 @@ use std::{
     path::PathBuf,
     time::Duration,
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Plays the kubelet against any device plugin, and reports whether it keeps the kubelet's and KubeVirt's conventions.
-///
-/// Devices are really asked for (Allocate, PreStartContainer): do not check a socket whose devices are about to be used.
-/// docs/CONFORMANCE.md lists the checks.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("target").required(true).args(["socket", "command", "list_checks"]))]
 #[command(after_help = "\
@@ -22,6 +20,9 @@ The command learns the folder of the kubelet that is played from {dir}, {kubelet
 (kubelet.sock in it), which are filled in, and from DEVICE_PLUGIN_DIR, VFIOD_KUBELET_DIR and KUBELET_SOCKET in its
 environment. A plugin that only knows /var/lib/kubelet/device-plugins: --plugin-dir /var/lib/kubelet/device-plugins, on a
 machine without a kubelet.
+
+Devices are really asked for (Allocate, PreStartContainer): do not check a socket whose devices are about to be used.
+docs/CONFORMANCE.md lists the checks and describes the JSON.
 
 In --break and --mend, {device}, {address} and {resource} are filled in; CONFORM_DEVICE, CONFORM_ADDRESS and
 CONFORM_RESOURCE say the same.")]
@@ -111,9 +112,15 @@ pub(super) fn run(args: ConformArgs) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Error(format!("cannot start an event loop: {error}")))?;
-    let report = runtime.block_on(conform::run(&options)).map_err(|error| {
-        _ = writeln!(io::stderr(), "vfiod: {error}");
-        Failure::Logged(NOTHING)
+    let report = runtime.block_on(async {
+        // What is dropped unfinished ends the plugin and removes its folder.
+        tokio::select! {
+            report = conform::run(&options) => report.map_err(|error| {
+                _ = writeln!(io::stderr(), "vfiod: {error}");
+                Failure::Logged(NOTHING)
+            }),
+            interrupted = interrupted() => Err(interrupted),
+        }
     })?;
     let text =
         report.render(args.output).map_err(|error| Failure::Error(format!("cannot write the report: {error}")))?;
@@ -127,6 +134,20 @@ pub(super) fn run(args: ConformArgs) -> Result<(), Failure> {
         }
         (_, 0) => Ok(()),
     }
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn interrupted() -> Failure {
+    let listening = signal(SignalKind::interrupt()).and_then(|first| Ok((first, signal(SignalKind::terminate())?)));
+    let (mut interrupt, mut terminate) = match listening {
+        Ok(both) => both,
+        Err(error) => return Failure::Error(format!("cannot listen for signals: {error}")),
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Failure::Error("interrupted; the plugin was ended".to_owned())
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod running;
 mod strangers;
 mod vfiod;
 mod wrong;

@@ -197,3 +197,76 @@ impl Registration for Registrar {
         Ok(Response::new(Empty {}))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message as _;
+    use tokio::{io::AsyncWriteExt as _, net::UnixStream};
+    use vfiod_proto::DEVICE_PLUGIN_VERSION;
+
+    fn frame(kind: u8, flags: u8, stream: u32, body: &[u8]) -> Vec<u8> {
+        let [_, a, b, c] = u32::try_from(body.len()).unwrap().to_be_bytes();
+        [&[a, b, c, kind, flags], &stream.to_be_bytes()[..], body].concat()
+    }
+
+    /// A header field that is not indexed (RFC 7541, section 6.2.2).
+    fn field(name: &str, value: &str) -> Vec<u8> {
+        let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+        [vec![0], text(name), text(value)].concat()
+    }
+
+    #[tokio::test]
+    async fn a_plugin_built_on_older_grpc_go_which_gives_the_path_as_authority_can_register() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut kubelet = Kubelet::new(folder.path(), Duration::from_millis(1));
+        kubelet.start().unwrap();
+        let request = RegisterRequest {
+            version: DEVICE_PLUGIN_VERSION.to_owned(),
+            endpoint: "old.sock".to_owned(),
+            resource_name: "example.com/old".to_owned(),
+            options: None,
+        };
+        let message = request.encode_to_vec();
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        let headers = [
+            field(":method", "POST"),
+            field(":scheme", "http"),
+            field(":path", "/v1beta1.Registration/Register"),
+            field(":authority", "/var/lib/kubelet/device-plugins/kubelet.sock"),
+            field("content-type", "application/grpc"),
+            field("te", "trailers"),
+        ]
+        .concat();
+        let mut stream = UnixStream::connect(folder.path().join(KUBELET_SOCKET)).await.unwrap();
+        let call = [
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+            frame(0x4, 0, 0, &[]),
+            frame(0x1, 0x4, 1, &headers),
+            frame(0x0, 0x1, 1, &[&[0], &length[..], &message].concat()),
+        ];
+        stream.write_all(&call.concat()).await.unwrap();
+        let arrival = timeout(Duration::from_secs(20), kubelet.arrivals.recv()).await.unwrap().unwrap();
+        assert_eq!(arrival.request.resource_name, "example.com/old");
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_made_before_the_folder_was_wiped_is_refused_as_the_kubelet_does() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("early.sock"), "").unwrap();
+        fs::write(folder.path().join(KUBELET_CHECKPOINT), "").unwrap();
+        let mut kubelet = Kubelet::new(folder.path(), Duration::from_millis(1));
+        kubelet.wipe().unwrap();
+        assert!(folder.path().join(KUBELET_CHECKPOINT).exists(), "the kubelet keeps its checkpoint");
+        let (told, mut arrivals) = mpsc::unbounded_channel();
+        let registrar = Registrar {
+            folder: folder.path().to_owned(),
+            wiped: kubelet.wiped,
+            patience: Duration::from_millis(1),
+            told,
+        };
+        let request = RegisterRequest { endpoint: "early.sock".to_owned(), ..RegisterRequest::default() };
+        assert!(registrar.register(Request::new(request)).await.is_err());
+        assert!(arrivals.try_recv().is_err(), "it is no registration");
+    }
+}

@@ -27,6 +27,7 @@ struct Feed {
     every: broadcast::Receiver<State>,
     queue: Option<mpsc::UnboundedReceiver<State>>,
     stop: watch::Receiver<bool>,
+    registration: watch::Receiver<usize>,
     sent: Option<Instant>,
     writing: bool,
     emptied: bool,
@@ -40,8 +41,8 @@ pub fn feed(plugin: Arc<Plugin>) -> impl Stream<Item = Result<api::ListAndWatchR
     let queue = (number > 1 && plugin.fault.is("slow.backlog")).then(|| queue(every.resubscribe()));
     let mut last = plugin.changes.last.clone();
     last.mark_unchanged();
-    let feed =
-        Feed { last, every, queue, stop: plugin.stop.subscribe(), sent: None, writing: true, emptied: false, plugin };
+    let (stop, registration) = (plugin.stop.subscribe(), plugin.registration.subscribe());
+    let feed = Feed { last, every, queue, stop, registration, sent: None, writing: true, emptied: false, plugin };
     // From the call on, as if it began with taking the lock.
     feed.plugin.writing.send_modify(|writing| *writing += 1);
     stream::unfold(feed, |mut feed| async move { feed.next().await.map(|list| (Ok(list), feed)) })
@@ -71,13 +72,14 @@ impl Feed {
             let now = *self.last.borrow_and_update();
             return Some(self.write(now));
         }
-        let mut stop = self.stop.clone();
+        let (mut stop, mut registration) = (self.stop.clone(), self.registration.clone());
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => {
                 let empty = self.plugin.fault.is("stop.no-empty-list") && !self.emptied;
                 self.emptied = true;
                 empty.then(api::ListAndWatchResponse::default)
             }
+            _ = registration.changed() => None,
             state = self.change() => {
                 if self.plugin.fault.is("health.stream") { None } else { Some(self.write(state)) }
             }

@@ -45,14 +45,15 @@ pub async fn live(plugin: Arc<Plugin>, dir: &Path) -> anyhow::Result<()> {
     }
     plugin.stop.send_replace(true);
     // Streams end first.
-    let ended = async {
-        while plugin.open.load(Ordering::Relaxed) > 0 {
-            sleep(PERIOD).await;
-        }
-    };
-    let _ = timeout(Duration::from_secs(5), ended).await;
+    let _ = timeout(Duration::from_secs(5), streams_end(&plugin)).await;
     sleep(PERIOD).await;
     Ok(())
+}
+
+async fn streams_end(plugin: &Plugin) {
+    while plugin.open.load(Ordering::Relaxed) > 0 {
+        sleep(PERIOD).await;
+    }
 }
 
 async fn serve(plugin: &Arc<Plugin>, dir: &Path) -> anyhow::Result<()> {
@@ -94,6 +95,8 @@ async fn serve(plugin: &Arc<Plugin>, dir: &Path) -> anyhow::Result<()> {
         } else {
             sleep(PERIOD).await;
         }
+        plugin.registration.send_modify(|registration| *registration += 1);
+        let _ = timeout(Duration::from_secs(5), streams_end(plugin)).await;
         server.abort();
         let _ = fs::remove_file(&socket);
     }

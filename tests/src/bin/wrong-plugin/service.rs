@@ -29,6 +29,8 @@ pub struct Plugin {
     pub writing: watch::Sender<usize>,
     pub stream_ended: Notify,
     pub stop: watch::Sender<bool>,
+    /// Which registration it is: the streams of one end before the next one.
+    pub registration: watch::Sender<usize>,
     pub kubelet_restarts: AtomicUsize,
     given: Mutex<HashSet<String>>,
 }
@@ -48,6 +50,7 @@ impl Plugin {
             writing: watch::channel(0).0,
             stream_ended: Notify::new(),
             stop: watch::channel(false).0,
+            registration: watch::channel(0).0,
             kubelet_restarts: AtomicUsize::new(0),
             given: Mutex::default(),
         }
