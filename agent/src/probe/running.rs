@@ -1,58 +1,34 @@
 //! The probe at work.
 
 use super::{
-    Absent, Batch, CensusTaker, Event, HookState, Losses, Object, ProbeMode,
+    Absent, Batch, CensusTaker, Event, HookState, Loaded, Losses, Object, ProbeOptions,
     attach::Attached,
     capabilities::Grant,
-    clock::boot_shift_ns,
     closing::{Closing, Ended},
     event::{Told, understand},
     hooks::{Attachment, RELEASES},
-    layout::{BTF, KernelLayout, LayoutError},
+    layout::{KernelLayout, LayoutError},
     lookup::Questions,
     losses::Watch,
-    object_file::{self, ObjectError, Value, map},
-    preflight::Host,
+    object_file::Value,
 };
 use arc_swap::ArcSwap;
-use aya::{
-    Btf, EbpfLoader, VerifierLogLevel,
-    maps::{MapData, PerCpuArray, RingBuf},
-};
-use std::{collections::HashMap, io, path::Path, sync::Arc, time::Duration};
+use aya::maps::{MapData, PerCpuArray, RingBuf};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     task::{JoinError, JoinHandle, spawn_blocking},
     time::{Instant, sleep_until},
 };
 use tracing::{debug, info, warn};
-use vfiod_abi::{Counters, Event as Raw, Plain, maps};
+use vfiod_abi::{Counters, Event as Raw, Plain};
 
-/// How the probe is started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProbeOptions {
-    /// Whether it is wanted.
-    pub mode: ProbeMode,
-    /// The size of the ring buffer of events in bytes: a power of two, at least a page. An event takes 136.
-    pub ring_bytes: u32,
-}
-
-impl Default for ProbeOptions {
-    fn default() -> Self {
-        Self { mode: ProbeMode::Auto, ring_bytes: 256 * 1024 }
-    }
-}
-
-/// A ring for programs that hardly tell anything.
-const SMALL_RING: u32 = 4096;
 /// Events taken at once, so that a storm cannot keep the reactor from its other work.
 const MOST: usize = 4096;
 /// When the probe's counters are looked at for losses after something was told: what is lost is mostly lost in a crowd.
 const COUNTERS_AFTER: Duration = Duration::from_secs(1);
 /// How often they are looked at while nothing is told: what was lost made no event that could wake anybody.
 const COUNTERS_EVERY: Duration = Duration::from_secs(10);
-/// Where the kernel lists its modules.
-const MODULES: &str = "/sys/module";
 
 /// The probe: loaded, attached to what there is, and following VFIO's modules as they come and go.
 ///
@@ -85,55 +61,19 @@ enum Attaching {
 }
 
 impl Probe {
-    /// Loads the probe and attaches it; blocks for some 100 ms. Needs a tokio runtime with I/O and time, of either mode,
-    /// on this thread. Events are kept from here on, so start first and take the census then.
+    /// Loads the probe and follows it: [`Loaded::load`], then [`Loaded::follow`], on this thread.
     ///
     /// # Errors
     /// [`Absent`]: everything that stands in the way, each thing with its remedy.
     pub fn start(options: ProbeOptions) -> Result<(Self, CensusTaker), Absent> {
-        if options.mode == ProbeMode::Off {
-            return Err(Absent::Off);
-        }
-        let grant = Host::this().check().map_err(Absent::Missing)?;
-        Self::load(options, grant).map_err(|error| match error {
-            StartError::Layout(error) => Absent::one(error.to_string(), "report this kernel to vfiod's maintainers"),
-            StartError::Object(error) => {
-                let remedy = remedy(&error);
-                Absent::one(error.to_string(), remedy)
-            }
-            StartError::Ring(error) => {
-                Absent::one(format!("the probe's events cannot be waited for: {error}"), "allow epoll to this process")
-            }
-        })
+        Loaded::load(options)?.follow()
     }
 
-    fn load(options: ProbeOptions, grant: Grant) -> Result<(Self, CensusTaker), StartError> {
-        let begun = Instant::now();
-        let btf_folder = Path::new(BTF);
-        let mut layout = KernelLayout::read(btf_folder)?;
-        let shared = Arc::new(ArcSwap::from_pointee(layout));
-        let shift_ns = boot_shift_ns();
-        let btf = Btf::from_sys_fs().map_err(|error| ObjectError::Load(error.into()))?;
-        let mut loader = EbpfLoader::new();
-        // The programs come without relocations, so the loader needs no types of the kernel.
-        loader.btf(None).verifier_log_level(VerifierLogLevel::DISABLE);
-
-        let mut object = object_file::Object::open(&mut loader, options.ring_bytes)?;
-        let ring = RingBuf::try_from(map(&mut object.ebpf, maps::EVENTS)?)
-            .map_err(|error| ObjectError::Map { map: maps::EVENTS, error })?;
-        let counters = PerCpuArray::try_from(map(&mut object.ebpf, maps::COUNTERS)?)
-            .map_err(|error| ObjectError::Map { map: maps::COUNTERS, error })?;
-        let mut attached = Attached::load(object, &layout, btf_folder, Path::new(MODULES))?;
-        let questions = Questions::load(&mut loader, SMALL_RING, &layout.config)?;
-        let taker = CensusTaker::from_kernel(&mut loader, &btf, SMALL_RING, Arc::clone(&shared), shift_ns)?;
+    /// Follows what has been loaded.
+    pub(super) fn of(loaded: Loaded) -> io::Result<(Self, CensusTaker)> {
+        let Loaded { ring, counters, questions, layout, shared, attached, taker, grant, shift_ns } = loaded;
         // SAFETY: the ring owns its descriptor, which stays the same and open until the `AsyncFd` drops it.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }.map_err(io::Error::from)?;
-        attached.attach(&layout);
-        if !layout.has_vfio {
-            // From here on the arrival of its modules is told; they may have come just before.
-            layout = attached.attach_again()?;
-            shared.store(Arc::new(layout));
-        }
         let mut probe = Self {
             ring,
             counters,
@@ -147,11 +87,10 @@ impl Probe {
             grant,
             closing: Closing::default(),
             watch: Watch::default(),
-            next_count: begun + COUNTERS_EVERY,
+            next_count: Instant::now() + COUNTERS_EVERY,
             shift_ns,
         };
         probe.configure(&layout);
-        info!(took = ?begun.elapsed(), capabilities = %grant, "the kernel probe is loaded");
         probe.tell_states();
         Ok((probe, taker))
     }
@@ -370,25 +309,4 @@ fn drain(ring: &mut RingBuf<MapData>, shift_ns: i64, told: &mut Vec<Told>) -> bo
         told.extend(Raw::read(&item).and_then(|raw| understand(&raw, shift_ns)));
     }
     false
-}
-
-#[derive(Debug, thiserror::Error)]
-enum StartError {
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
-    #[error(transparent)]
-    Object(#[from] ObjectError),
-    #[error(transparent)]
-    Ring(#[from] io::Error),
-}
-
-fn remedy(error: &ObjectError) -> &'static str {
-    match error.errno() {
-        Some(libc::EPERM | libc::EACCES) => {
-            "look for a security policy (seccomp, SELinux, AppArmor) that forbids bpf(2), and give vfiod its \
-             capabilities in the host's user namespace"
-        }
-        Some(libc::EINVAL) => "look whether the kernel is locked down (lockdown=confidentiality)",
-        _ => "report this kernel to vfiod's maintainers",
-    }
 }

@@ -17,6 +17,7 @@ mod lists;
 mod marks;
 mod node;
 mod ownership_reader;
+mod probe_start;
 mod retries;
 
 pub use node::{Channels, Command, NodeOptions, RunError, run};

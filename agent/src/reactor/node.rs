@@ -1,28 +1,31 @@
 //! The loop: takes what happens on this node, and keeps the inventory true.
 
+mod heard;
+
 use super::{
     announce::announce,
     fences::Fences,
     holder_watch::{FIRST_LOOK, HolderWatch},
-    host_reader::{HostRead, HostReader, Targets},
+    host_reader::HostReader,
     kubelet_watch::KubeletWatch,
-    lists::{Lists, Seen, sooner},
+    lists::Lists,
     marks::Marks,
     ownership_reader::OwnershipReader,
+    probe_start::ProbeStart,
     retries::Retries,
 };
 use crate::{
     config::{Config, follow::Follow},
-    discovery::{Fault, HostRoot, Scan},
+    discovery::{Fault, HostRoot},
     holders::Book,
     io::FileIo,
     monitor::{
         uevent::{self, UeventSocket},
-        watch::{self, Change, ChangeKind, Watcher},
+        watch::Watcher,
     },
     ownership::Sources,
     plugin::{Desk, FenceQuery, KubeletFolder, KubeletSocket},
-    probe::{Absent, Batch as ProbeBatch, CensusTaker, EventKind, Probe, ProbeMode, ProbeOptions, Severity, give_up},
+    probe::{Absent, Batch as ProbeBatch, CensusTaker, Probe, ProbeOptions},
     status::{Mark, Marked, Query},
 };
 use std::{collections::HashSet, future::pending, io, path::PathBuf, sync::Arc, time::Duration};
@@ -30,11 +33,11 @@ use tokio::{
     sync::{mpsc, oneshot, watch as signal},
     time::{sleep_until, timeout},
 };
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 use vfiod_core::{
     allocator::Resource,
-    device::{DeviceId, Node as DeviceNode},
-    inventory::{Completeness, Inventory},
+    device::DeviceId,
+    inventory::Inventory,
     ownership::{Moment, Source},
 };
 
@@ -112,6 +115,7 @@ struct Ears {
     ownership: OwnershipReader,
     holders: HolderWatch,
     probe: Option<Probe>,
+    probe_start: ProbeStart,
     channels: Channels,
 }
 
@@ -176,10 +180,10 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
     // The first list is already true: what the host has, who owns it and who has it open are read before anything is
     // registered.
     host.want_all();
+    let mut probe_start = ProbeStart::begin(options.probe, live);
     let first_look = async {
-        // The host is being read meanwhile. Events are kept from here on, and the look comes after.
-        let probe = start_probe(options.probe, live)?;
-        let probe = probe.map(|(probe, taker)| {
+        // Events are kept from here on, and the look comes after.
+        let probe = probe_start.soon().await?.map(|(probe, taker)| {
             holders.look_by(taker);
             probe
         });
@@ -197,7 +201,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
     channels.desk.register.follow(node.inventory.ledger().youngest());
     node.kubelet.tidy();
     let ownership = OwnershipReader::new(sources, clock);
-    let mut ears = Ears { uevents, watcher, follow, host, ownership, holders, probe, channels };
+    let mut ears = Ears { uevents, watcher, follow, host, ownership, holders, probe, probe_start, channels };
     node.settle(&mut ears);
     node.kubelet.look();
     node.summary();
@@ -212,6 +216,12 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
         let timer = clock.instant(timer.unwrap_or(node.next_rescan)).into();
         tokio::select! {
             batch = next_uevents(&mut ears.uevents) => node.uevents(batch, &mut ears),
+            started = ears.probe_start.done() => {
+                if let Some((probe, taker)) = started? {
+                    ears.holders.look_by(taker);
+                    ears.probe = Some(probe);
+                }
+            }
             batch = next_probe(&mut ears.probe) => node.probed(&batch, &mut ears),
             batch = ears.watcher.next() => node.watched(batch?, &mut ears),
             () = ears.channels.desk.granted.notified() => ears.ownership.want(),
@@ -320,148 +330,6 @@ impl Node {
         ears.holders.want();
     }
 
-    fn uevents(&mut self, batch: uevent::Batch, ears: &mut Ears) {
-        if batch.overrun {
-            warn!("the kernel dropped uevents: reading the whole host again");
-            ears.host.want_all();
-        }
-        for event in batch.events {
-            debug!(?event, "uevent");
-            let groups = event.devices.iter().filter_map(|&id| self.inventory.host().group_of(id));
-            groups.chain(event.group).for_each(|group| ears.host.want_group(group));
-            ears.host.want_devices(event.devices);
-        }
-    }
-
-    fn watched(&mut self, batch: watch::Batch<Watched>, ears: &mut Ears) {
-        if batch.overflow {
-            warn!("the kernel dropped file events: looking at everything again");
-            self.rescan(ears, ears.channels.desk.clock.now());
-        }
-        for change in batch.changes {
-            match change.key {
-                Watched::Plugins => {
-                    if self.kubelet.changed(change.name.as_deref(), change.kind) {
-                        ears.ownership.want();
-                    }
-                }
-                // The probe knows better.
-                Watched::Groups if change.kind.is_use() && ears.probe.is_some() => {}
-                Watched::Groups if change.kind.is_use() => ears.holders.want(),
-                Watched::Groups | Watched::Cdevs => self.node_moved(&change, &mut ears.host),
-            }
-        }
-    }
-
-    /// Something was opened or closed, or the kernel has told of a device.
-    fn probed(&mut self, batch: &ProbeBatch, ears: &mut Ears) {
-        if batch.overrun || batch.modules_changed {
-            ears.holders.want();
-        }
-        if batch.modules_changed {
-            ears.host.want_all();
-        }
-        for event in &batch.events {
-            if ears.holders.happened(event, &mut self.inventory) {
-                ears.ownership.want();
-            }
-            let Some(device) = event.object.device else { continue };
-            match event.kind {
-                // Before 6.2 nothing else says so until the holder closes the device.
-                EventKind::Removing => {
-                    debug!(%device, "the driver wants it back");
-                    ears.host.want_devices([device]);
-                    self.inventory.host().group_of(device).into_iter().for_each(|group| ears.host.want_group(group));
-                }
-                EventKind::Aer(severity) | EventKind::Recovery(severity) => self.errored(device, severity),
-                EventKind::GroupOpened | EventKind::GroupClosed | EventKind::DeviceOpened | EventKind::DeviceClosed => {
-                }
-            }
-        }
-    }
-
-    /// The kernel reported a PCI error.
-    fn errored(&mut self, device: DeviceId, severity: Severity) {
-        if !self.inventory.host().device(device).is_some_and(|device| device.binding.is_vfio()) {
-            return;
-        }
-        match severity {
-            Severity::Fatal => self.inventory.broke(device),
-            Severity::NonFatal => warn!(%device, "the kernel reported a PCI error; the device goes on"),
-            Severity::Correctable => debug!(%device, "the kernel reported a PCI error that the hardware has corrected"),
-        }
-    }
-
-    /// A device node came or went.
-    fn node_moved(&mut self, change: &Change<Watched>, host: &mut HostReader) {
-        self.nodes_moved |= host.is_reading();
-        let node = change.name.as_deref().and_then(|name| name.to_str()).and_then(|name| match change.key {
-            Watched::Cdevs => Some(DeviceNode::Cdev(name.to_owned())),
-            _ => DeviceNode::in_folder(name),
-        });
-        let exists = match change.kind {
-            ChangeKind::Created => true,
-            ChangeKind::Removed => false,
-            ChangeKind::Appeared | ChangeKind::Vanished => return host.want_all(),
-            ChangeKind::Written | ChangeKind::Attrib | ChangeKind::Opened | ChangeKind::Closed => return,
-        };
-        let Some(node) = node else { return };
-        self.inventory.node_changed(&node, exists);
-        // The kernel makes and removes the node when a driver is bound or unbound: who is bound now?
-        match node {
-            DeviceNode::Group(group) | DeviceNode::NoIommu(group) => host.want_group(group),
-            DeviceNode::Cdev(_) | DeviceNode::Container => {}
-        }
-    }
-
-    fn host_read(&mut self, read: HostRead, host: &mut HostReader, now: Moment) {
-        // What the events said of nodes meanwhile is newer than what was read of them.
-        let stale = std::mem::take(&mut self.nodes_moved);
-        if stale {
-            host.want_nodes();
-        }
-        match read {
-            HostRead::All(scan) => {
-                let Scan { devices, groups, nodes, faults, complete } = *scan;
-                let failed = faults.iter().filter(|fault| fault.leaves_out()).filter_map(|fault| fault.device);
-                self.retries.note(failed, devices.iter().map(|device| device.id), now);
-                let unreadable = faults.iter().filter_map(|fault| fault.device).collect();
-                let seen = Seen { pci: complete.pci, mdev: complete.mdev, nodes: nodes.is_some() };
-                self.next_rescan = sooner(self.next_rescan, now, self.lists.scanned(seen));
-                let complete = Completeness { pci: complete.pci, mdev: complete.mdev, unreadable };
-                self.inventory.scanned(devices, groups, nodes.filter(|_| !stale), &complete);
-                self.say_faults(faults);
-            }
-            HostRead::Some(Targets { devices, groups, nodes, faults }) => {
-                let failed = faults.iter().filter_map(|fault| fault.device);
-                self.retries.note(failed, devices.iter().map(|(id, _)| *id), now);
-                for (id, device) in devices {
-                    self.inventory.device_read(id, device);
-                }
-                for (id, group) in groups {
-                    self.inventory.group_read(id, group);
-                }
-                if let Some(nodes) = nodes.filter(|_| !stale) {
-                    self.inventory.nodes_read(nodes);
-                }
-                for fault in faults {
-                    if self.faults.insert(fault.clone()) {
-                        warn!("{fault}");
-                    }
-                }
-            }
-        }
-    }
-
-    /// Logs each fault once, as long as it lasts.
-    fn say_faults(&mut self, faults: Vec<Fault>) {
-        let now: HashSet<Fault> = faults.into_iter().collect();
-        for fault in now.difference(&self.faults) {
-            warn!("{fault}");
-        }
-        self.faults = now;
-    }
-
     /// Logs each source of ownership that cannot be read once, as long as that lasts.
     fn say_unavailable(&mut self, reading: &vfiod_core::ownership::Reading) {
         let mut now = HashSet::new();
@@ -510,33 +378,6 @@ async fn next_uevents(socket: &mut Option<UeventSocket>) -> uevent::Batch {
             );
             *socket = None;
             uevent::Batch { overrun: true, ..uevent::Batch::default() }
-        }
-    }
-}
-
-/// Starts the probe; says what cannot be known without it.
-///
-/// What the kernel says is true of its own host only (`live`), and not of a folder that stands for one.
-fn start_probe(options: ProbeOptions, live: bool) -> Result<Option<(Probe, CensusTaker)>, RunError> {
-    let mode = if live || options.mode == ProbeMode::Require { options.mode } else { ProbeMode::Off };
-    let started = Probe::start(ProbeOptions { mode, ..options });
-    match give_up(started.as_ref().ok().map(|(probe, _)| probe.grant())) {
-        Ok(given_up) if given_up.is_empty() => {}
-        Ok(given_up) => info!("given up, because no longer needed: {}", given_up.join(", ")),
-        Err(error) => warn!("capabilities that are no longer needed cannot be given up: {error}"),
-    }
-    match started {
-        Ok(started) => Ok(Some(started)),
-        Err(absent) if !Absent::is_tolerated(options.mode) => Err(RunError::Probe(absent)),
-        Err(absent) => {
-            let without =
-                "opens of groups are noticed by inotify and looked up in /proc, opens of single devices are not seen";
-            match absent {
-                Absent::Off if live => info!("{absent}: {without}"),
-                Absent::Off => info!("the host root is not this kernel's own, so there is no kernel probe: {without}"),
-                Absent::Missing(_) => warn!("{absent}. Without it {without}"),
-            }
-            Ok(None)
         }
     }
 }

@@ -1,0 +1,138 @@
+//! Loading the probe: everything that takes long, so that it can be done on a thread of its own.
+
+use super::{
+    Absent, CensusTaker, Probe, ProbeMode,
+    attach::Attached,
+    capabilities::Grant,
+    clock::boot_shift_ns,
+    layout::{BTF, KernelLayout, LayoutError},
+    lookup::Questions,
+    object_file::{self, ObjectError, Value, map},
+    preflight::Host,
+};
+use arc_swap::ArcSwap;
+use aya::{
+    Btf, EbpfLoader, VerifierLogLevel,
+    maps::{MapData, PerCpuArray, RingBuf},
+};
+use std::{path::Path, sync::Arc, time::Instant};
+use tracing::info;
+use vfiod_abi::{Counters, maps};
+
+/// How the probe is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProbeOptions {
+    /// Whether it is wanted.
+    pub mode: ProbeMode,
+    /// The size of the ring buffer of events in bytes: a power of two, at least a page. An event takes 136.
+    pub ring_bytes: u32,
+}
+
+impl Default for ProbeOptions {
+    fn default() -> Self {
+        Self { mode: ProbeMode::Auto, ring_bytes: 256 * 1024 }
+    }
+}
+
+/// A ring for programs that hardly tell anything.
+const SMALL_RING: u32 = 4096;
+/// Where the kernel lists its modules.
+const MODULES: &str = "/sys/module";
+
+/// The probe in the kernel, loaded and attached: its events are kept, and nobody takes them yet.
+pub struct Loaded {
+    pub(super) ring: RingBuf<MapData>,
+    pub(super) counters: PerCpuArray<MapData, Value<Counters>>,
+    pub(super) questions: Questions,
+    pub(super) layout: KernelLayout,
+    pub(super) shared: Arc<ArcSwap<KernelLayout>>,
+    pub(super) attached: Attached,
+    pub(super) taker: CensusTaker,
+    pub(super) grant: Grant,
+    pub(super) shift_ns: i64,
+}
+
+impl Loaded {
+    /// Loads the probe and attaches it; blocks for some 100 ms. Events are kept from here on, so the census comes after.
+    ///
+    /// # Errors
+    /// [`Absent`]: everything that stands in the way, each thing with its remedy.
+    pub fn load(options: ProbeOptions) -> Result<Self, Absent> {
+        if options.mode == ProbeMode::Off {
+            return Err(Absent::Off);
+        }
+        let grant = Host::this().check().map_err(Absent::Missing)?;
+        Self::load_with(options, grant).map_err(|error| match error {
+            StartError::Layout(error) => Absent::one(error.to_string(), "report this kernel to vfiod's maintainers"),
+            StartError::Object(error) => {
+                let remedy = remedy(&error);
+                Absent::one(error.to_string(), remedy)
+            }
+        })
+    }
+
+    /// Takes its events from here on. Needs a tokio runtime with I/O and time, of either mode, on this thread.
+    ///
+    /// # Errors
+    /// [`Absent`] when the event loop does not take the probe's descriptor.
+    pub fn follow(self) -> Result<(Probe, CensusTaker), Absent> {
+        let unwatched = |error| {
+            Absent::one(format!("the probe's events cannot be waited for: {error}"), "allow epoll to this process")
+        };
+        Probe::of(self).map_err(unwatched)
+    }
+
+    /// The capabilities that were used.
+    #[must_use]
+    pub const fn grant(&self) -> Grant {
+        self.grant
+    }
+
+    fn load_with(options: ProbeOptions, grant: Grant) -> Result<Self, StartError> {
+        let begun = Instant::now();
+        let btf_folder = Path::new(BTF);
+        let mut layout = KernelLayout::read(btf_folder)?;
+        let shared = Arc::new(ArcSwap::from_pointee(layout));
+        let shift_ns = boot_shift_ns();
+        let btf = Btf::from_sys_fs().map_err(|error| ObjectError::Load(error.into()))?;
+        let mut loader = EbpfLoader::new();
+        // The programs come without relocations, so the loader needs no types of the kernel.
+        loader.btf(None).verifier_log_level(VerifierLogLevel::DISABLE);
+
+        let mut object = object_file::Object::open(&mut loader, options.ring_bytes)?;
+        let ring = RingBuf::try_from(map(&mut object.ebpf, maps::EVENTS)?)
+            .map_err(|error| ObjectError::Map { map: maps::EVENTS, error })?;
+        let counters = PerCpuArray::try_from(map(&mut object.ebpf, maps::COUNTERS)?)
+            .map_err(|error| ObjectError::Map { map: maps::COUNTERS, error })?;
+        let mut attached = Attached::load(object, &layout, btf_folder, Path::new(MODULES))?;
+        let questions = Questions::load(&mut loader, SMALL_RING, &layout.config)?;
+        let taker = CensusTaker::from_kernel(&mut loader, &btf, SMALL_RING, Arc::clone(&shared), shift_ns)?;
+        attached.attach(&layout);
+        if !layout.has_vfio {
+            // From here on the arrival of its modules is told; they may have come just before.
+            layout = attached.attach_again()?;
+            shared.store(Arc::new(layout));
+        }
+        info!(took = ?begun.elapsed(), capabilities = %grant, "the kernel probe is loaded");
+        Ok(Self { ring, counters, questions, layout, shared, attached, taker, grant, shift_ns })
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+}
+
+fn remedy(error: &ObjectError) -> &'static str {
+    match error.errno() {
+        Some(libc::EPERM | libc::EACCES) => {
+            "look for a security policy (seccomp, SELinux, AppArmor) that forbids bpf(2), and give vfiod its \
+             capabilities in the host's user namespace"
+        }
+        Some(libc::EINVAL) => "look whether the kernel is locked down (lockdown=confidentiality)",
+        _ => "report this kernel to vfiod's maintainers",
+    }
+}

@@ -1,0 +1,95 @@
+//! Starting the kernel probe: loading takes long, so it is done on another thread, and the loop goes on meanwhile.
+
+use super::RunError;
+use crate::probe::{Absent, CensusTaker, Grant, Loaded, Probe, ProbeMode, ProbeOptions, give_up};
+use std::{future::pending, time::Duration};
+use tokio::{
+    task::{JoinError, JoinHandle, spawn_blocking},
+    time::timeout,
+};
+use tracing::{info, warn};
+
+/// How long the first list waits for the probe. Without it that list knows what `/proc` shows.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+/// What nobody sees without the probe.
+const WITHOUT: &str =
+    "opens of groups are noticed by inotify and looked up in /proc, opens of single devices are not seen";
+
+/// A probe that is being loaded.
+pub(super) struct ProbeStart {
+    mode: ProbeMode,
+    /// Whether the host root is the running kernel's own.
+    live: bool,
+    loading: Option<JoinHandle<Result<Loaded, Absent>>>,
+}
+
+/// The probe, if there is one, and its census.
+type Started = Option<(Probe, CensusTaker)>;
+
+impl ProbeStart {
+    /// Begins to load it. What the kernel says is true of its own host only (`live`), and not of a folder that stands for one.
+    pub(super) fn begin(options: ProbeOptions, live: bool) -> Self {
+        let mode = if live || options.mode == ProbeMode::Require { options.mode } else { ProbeMode::Off };
+        let options = ProbeOptions { mode, ..options };
+        Self { mode, live, loading: Some(spawn_blocking(move || Loaded::load(options))) }
+    }
+
+    /// The probe, if it is there soon; if it is required, however long it takes.
+    pub(super) async fn soon(&mut self) -> Result<Started, RunError> {
+        if self.mode == ProbeMode::Require {
+            return self.done().await;
+        }
+        match timeout(PATIENCE, self.done()).await {
+            Ok(done) => done,
+            Err(_) => {
+                info!("the kernel probe takes long to load; it will follow");
+                Ok(None)
+            }
+        }
+    }
+
+    /// The probe when it is loaded, once; waits for ever afterwards. Cancelling it loses nothing.
+    pub(super) async fn done(&mut self) -> Result<Started, RunError> {
+        let Some(loading) = &mut self.loading else { return pending().await };
+        let loaded = loading.await;
+        self.loading = None;
+        self.take(loaded)
+    }
+
+    fn take(&self, loaded: Result<Result<Loaded, Absent>, JoinError>) -> Result<Started, RunError> {
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                warn!("the kernel probe could not be loaded: {error}; {WITHOUT}");
+                return Ok(None);
+            }
+        };
+        keep_only(loaded.as_ref().ok().map(Loaded::grant));
+        match loaded.and_then(Loaded::follow) {
+            Ok(started) => Ok(Some(started)),
+            Err(absent) if !Absent::is_tolerated(self.mode) => Err(RunError::Probe(absent)),
+            Err(absent @ Absent::Missing(_)) => {
+                warn!("{absent}. Without it {WITHOUT}");
+                Ok(None)
+            }
+            Err(Absent::Off) if !self.live => {
+                info!("the host root is not this kernel's own, so there is no kernel probe: {WITHOUT}");
+                Ok(None)
+            }
+            Err(absent @ Absent::Off) => {
+                info!("{absent}: {WITHOUT}");
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Gives up, for this thread and those it starts from now on, what the probe no longer needs.
+fn keep_only(grant: Option<Grant>) {
+    match give_up(grant) {
+        Ok(given_up) if given_up.is_empty() => {}
+        Ok(given_up) => info!("given up, because no longer needed: {}", given_up.join(", ")),
+        Err(error) => warn!("capabilities that are no longer needed cannot be given up: {error}"),
+    }
+}
