@@ -9,13 +9,22 @@ use std::process::Command;
 /// Loads them all.
 pub fn load() -> Result<()> {
     let order = fs::read_to_string("/modules/order").context("the guest was made without modules")?;
-    for name in order.lines() {
+    for name in order.lines().filter(|name| !Path::new("/sys/module").join(name).join("initstate").exists()) {
         run("insmod", &[&format!("/modules/{name}.ko")])?;
     }
     match Path::new("/dev/vfio/vfio").exists() {
         true => Ok(()),
         false => bail!("the modules are loaded and /dev/vfio/vfio is missing"),
     }
+}
+
+/// Unloads them all, the last one first. What others of the kernel need stays.
+pub fn unload() -> Result<()> {
+    let order = fs::read_to_string("/modules/order").context("the guest was made without modules")?;
+    for name in order.lines().rev().filter(|name| *name != "irqbypass") {
+        run("rmmod", &[name])?;
+    }
+    Ok(())
 }
 
 /// Whether the guest has the mdev driver; the reason is `cargo xtask vm`'s.

@@ -23,7 +23,9 @@ pub struct Watch {
 }
 
 /// For an event to come.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(20);
+/// Longer than between events that belong together. Nothing depends on it but what a check calls its own.
+const QUIET: Duration = Duration::from_millis(300);
 
 impl Watch {
     /// Starts it with a ring buffer of this size.
@@ -70,10 +72,18 @@ impl Watch {
 
     /// Takes what is there and forgets all that was told.
     pub fn forget(&mut self) -> Result<()> {
-        while self.listen(Duration::from_millis(50))? {}
+        while self.listen(QUIET)? {}
         self.events.clear();
         self.overrun = false;
+        self.modules_changed = 0;
         Ok(())
+    }
+
+    /// Takes what is there, looks at all that was told, and forgets it.
+    pub fn forget_after(&mut self, look: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        while self.listen(QUIET)? {}
+        look(self)?;
+        self.forget()
     }
 
     /// A census, in which every count that a descriptor shows is the kernel's.

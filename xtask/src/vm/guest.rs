@@ -15,7 +15,7 @@ use std::process::Command;
 /// Modules that the checks cannot do without.
 const NEEDED: [&str; 2] = ["vfio_iommu_type1", "vfio-pci"];
 /// Modules that are built into some kernels, or that only some checks want: they say so themselves.
-const WANTED: [&str; 3] = ["vfio_virqfd", "pci-stub", "uio_pci_generic"];
+const WANTED: [&str; 4] = ["aer_inject", "vfio_virqfd", "pci-stub", "uio_pci_generic"];
 /// The programs that are built from the workspace, as (package, binary).
 const PROGRAMS: [(&str, &str); 2] = [("vfiod", "vfiod"), ("vfiod-tests", "vm-checks")];
 
