@@ -106,7 +106,7 @@ impl Loaded {
             .map_err(|error| ObjectError::Map { map: maps::COUNTERS, error })?;
         let mut attached = Attached::load(object, &layout, btf_folder, Path::new(MODULES))?;
         let questions = Questions::load(&mut loader, SMALL_RING, &layout.config)?;
-        let taker = CensusTaker::from_kernel(&mut loader, &btf, SMALL_RING, Arc::clone(&shared), shift_ns)?;
+        let taker = CensusTaker::from_kernel(&mut loader, &btf, SMALL_RING, Arc::clone(&shared), grant, shift_ns)?;
         attached.attach(&layout);
         if !layout.has_vfio {
             // From here on the arrival of its modules is told; they may have come just before.

@@ -17,9 +17,10 @@ use aya::{
     programs::{Iter, KProbe, ProgramError, links::LinkError},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs::{self, File},
     io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::Arc,
 };
@@ -33,10 +34,14 @@ const CLASS: &str = "/sys/class/vfio-dev";
 pub(super) struct KernelCensus {
     questions: Questions,
     seen: RingBuf<MapData>,
+    known: HashMap<Folder, Object>,
     layout: Arc<ArcSwap<KernelLayout>>,
     proc: PathBuf,
     shift_ns: i64,
 }
+
+/// A folder of sysfs with its inode number: a name may come back for another device.
+type Folder = (PathBuf, u64);
 
 /// Why a census could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +74,7 @@ impl KernelCensus {
         program.load(FILES, btf).map_err(refused)?;
         let events = map(ebpf, maps::EVENTS)?;
         let seen = RingBuf::try_from(events).map_err(|error| ObjectError::Map { map: maps::EVENTS, error })?;
-        Ok(Self { questions, seen, layout, proc: "/proc".into(), shift_ns })
+        Ok(Self { questions, seen, known: HashMap::new(), layout, proc: "/proc".into(), shift_ns })
     }
 
     pub(super) fn take(&mut self) -> Result<Census, KernelCensusError> {
@@ -127,35 +132,47 @@ impl KernelCensus {
         Ok(hidden(files, &counts))
     }
 
-    /// The devices of the class `vfio-dev`, found by reading a file of each while the probe looks on.
+    /// The devices of the class `vfio-dev`. Each is looked for once: its address stays the same for as long as its folder
+    /// is there, and a folder has an inode number of its own.
     fn look(&mut self, config: &Config) -> Result<Vec<Object>, KernelCensusError> {
         let Ok(entries) = fs::read_dir(CLASS) else { return Ok(Vec::new()) };
         if config.vfio_class_device == ABSENT {
             return Ok(Vec::new());
         }
-        let names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path().join("uevent"))).collect();
-        if names.is_empty() {
-            return Ok(Vec::new());
+        let folders = entries.filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let inode = fs::metadata(&path).ok()?.ino();
+            Some((path, inode))
+        });
+        let folders: HashSet<Folder> = folders.collect();
+        self.known.retain(|folder, _| folders.contains(folder));
+        let new: Vec<Folder> = folders.into_iter().filter(|folder| !self.known.contains_key(folder)).collect();
+        if !new.is_empty() {
+            self.find(new, config)?;
         }
+        Ok(self.known.values().copied().collect())
+    }
+
+    /// Finds the addresses of devices by reading a file of each while the probe looks on.
+    fn find(&mut self, folders: Vec<Folder>, config: &Config) -> Result<(), KernelCensusError> {
         let looking = u32::try_from(rustix::thread::gettid().as_raw_nonzero().get()).unwrap_or(0);
         self.questions.object.configure(&Config { looking, ..*config })?;
         let program = self.questions.object.ebpf.program_mut(LOOK.program).ok_or(ObjectError::Missing(LOOK.program))?;
         let program: &mut KProbe = program.try_into()?;
         // Without it only what no descriptor leads to stays unknown.
-        let Ok(link) = probe(program, None, LOOK.function) else { return Ok(Vec::new()) };
-        let mut found = Vec::new();
-        for name in names {
+        let Ok(link) = probe(program, None, LOOK.function) else { return Ok(()) };
+        for folder in folders {
             // A device that has gone meanwhile is not open.
-            let _ = File::open(&name).and_then(|mut file| file.read(&mut [0; 256]));
+            let _ = File::open(folder.0.join("uevent")).and_then(|mut file| file.read(&mut [0; 256]));
             while let Some(item) = self.seen.next() {
                 if let Some(Told::Seen(object)) = Event::read(&item).and_then(|raw| understand(&raw, 0)) {
-                    found.push(object);
+                    self.known.insert(folder.clone(), object);
                 }
             }
         }
         program.detach(link)?;
         self.questions.object.configure(config)?;
-        Ok(found)
+        Ok(())
     }
 }
 

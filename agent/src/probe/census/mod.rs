@@ -3,7 +3,7 @@
 mod kernel;
 mod proc;
 
-use super::{Object, Process, layout::KernelLayout, object_file::ObjectError};
+use super::{Grant, Object, Process, give_up, layout::KernelLayout, object_file::ObjectError};
 use crate::discovery::HostRoot;
 use arc_swap::ArcSwap;
 use aya::{Btf, EbpfLoader};
@@ -17,6 +17,7 @@ use std::{
     },
     thread,
 };
+use tracing::warn;
 
 /// Who has what open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,11 +97,15 @@ impl CensusTaker {
         btf: &Btf,
         ring_bytes: u32,
         layout: Arc<ArcSwap<KernelLayout>>,
+        grant: Grant,
         shift_ns: i64,
     ) -> Result<Self, ObjectError> {
         let mut kernel = KernelCensus::load(loader, btf, ring_bytes, layout, shift_ns)?;
         let (requests, wanted) = mpsc::channel::<Request>();
         let thread = thread::Builder::new().name("vfiod-census".to_owned()).spawn(move || {
+            if let Err(error) = give_up(Some(grant)) {
+                warn!("the thread that takes the census keeps capabilities that it does not need: {error}");
+            }
             for answer in wanted {
                 // Whoever asked may be gone.
                 let _ = answer.send(kernel.take().map_err(io::Error::other));
