@@ -6,7 +6,7 @@ use crate::{
     holders::{Book, Tracker},
     io::FileIo,
     ownership::Sources,
-    probe::{CensusTaker, Probe, ProbeMode, ProbeOptions},
+    probe::CensusTaker,
 };
 use std::{
     path::Path,
@@ -52,22 +52,18 @@ pub(super) async fn look(permit: Permit, host_root: &Path, kubelet_dir: &Path) -
     Sight { inventory, notes, complete: complete.pci && complete.mdev && nodes_known }
 }
 
-/// The probe, for one look: its events are not read.
-const LOOK: ProbeOptions = ProbeOptions { mode: ProbeMode::Auto, ring_bytes: 4096 };
-
 /// Adds to the inventory who has what open: from the kernel's own tables where that is allowed, else as far as `/proc`
 /// shows it.
 pub(super) fn hold(inventory: &mut Inventory, host_root: &Path, notes: &mut Vec<String>) -> Tracker {
     let root = HostRoot::new(host_root);
     let mut tracker = Tracker::default();
-    // Loaded for this one look, and gone with the end of this function.
-    let (_probe, taker) = match root.is_live().then(|| Probe::start(LOOK)) {
-        Some(Ok((probe, taker))) => (Some(probe), taker),
+    let taker = match root.is_live().then(CensusTaker::from_kernel) {
+        Some(Ok(taker)) => taker,
         Some(Err(absent)) => {
             notes.push(absent.to_string());
-            (None, CensusTaker::from_proc(&root))
+            CensusTaker::from_proc(&root)
         }
-        None => (None, CensusTaker::from_proc(&root)),
+        None => CensusTaker::from_proc(&root),
     };
     match Book::new(root.clone()).take(&taker) {
         Ok(taken) => _ = tracker.census(&taken, SystemTime::now()),

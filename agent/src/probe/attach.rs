@@ -65,7 +65,7 @@ impl Attached {
     /// Detaches what hangs on modules that are gone.
     pub(super) fn forget(&mut self, gone: &[String]) {
         for ((hook, link), state) in HOOKS.iter().zip(&mut self.links).zip(&mut self.states) {
-            let Place::Module(module) = hook.place else { continue };
+            let Some(module) = hook.place.module() else { continue };
             if !gone.iter().any(|name| name == module) {
                 continue;
             }
@@ -100,14 +100,18 @@ impl Attached {
                 state.attachment = Attachment::Waiting;
                 continue;
             }
+            if hook.place == Place::DeviceNodes && !layout.has_device_nodes {
+                state.attachment = Attachment::Absent;
+                continue;
+            }
             state.attachment = match attach(&mut self.object.ebpf, hook) {
                 Ok(attached) => {
                     *link = Some(attached);
                     Attachment::Attached
                 }
-                Err(error) if missing(&error) => match hook.place {
+                Err(error) if missing(&error) => match hook.place.module() {
                     // A module that is built in may have no folder; its functions are tried whenever a module comes.
-                    Place::Module(module) if !self.modules.join(module).is_dir() => Attachment::Waiting,
+                    Some(module) if !self.modules.join(module).is_dir() => Attachment::Waiting,
                     _ => Attachment::Absent,
                 },
                 Err(error) => Attachment::Failed(chain(&error)),
@@ -118,11 +122,9 @@ impl Attached {
 
 fn attach(ebpf: &mut Ebpf, hook: &Hook) -> Result<Link, ProgramError> {
     let program = ebpf.program_mut(hook.program).ok_or(ProgramError::NotLoaded)?;
-    match (hook.place, program) {
-        (Place::Module(module), Program::KProbe(program)) => {
-            probe(program, Some(module), hook.function).map(Link::Probe)
-        }
-        (Place::Tracepoint, Program::RawTracePoint(program)) => program.attach(hook.function).map(Link::Tracepoint),
+    match program {
+        Program::KProbe(program) => probe(program, hook.place.module(), hook.function).map(Link::Probe),
+        Program::RawTracePoint(program) => program.attach(hook.function).map(Link::Tracepoint),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }

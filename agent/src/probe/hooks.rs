@@ -17,8 +17,22 @@ pub(super) struct Hook {
 pub(super) enum Place {
     /// A function of this module, or of the kernel where the module is built in.
     Module(&'static str),
+    /// A function of the module `vfio` in kernels that give devices nodes of their own. Others may have a stub of it, which
+    /// cannot be hooked.
+    DeviceNodes,
     /// A tracepoint that every kernel has.
     Tracepoint,
+}
+
+impl Place {
+    /// The module, if it is one.
+    pub(super) const fn module(self) -> Option<&'static str> {
+        match self {
+            Self::Module(module) => Some(module),
+            Self::DeviceNodes => Some("vfio"),
+            Self::Tracepoint => None,
+        }
+    }
 }
 
 const VFIO: Place = Place::Module("vfio");
@@ -41,10 +55,10 @@ pub(super) const HOOKS: &[Hook] = &[
     hook("group_open", "vfio_group_fops_open", VFIO),
     hook("group_ioctl_end", "vfio_group_fops_unl_ioctl", VFIO),
     hook("group_ioctl", "vfio_group_fops_unl_ioctl", VFIO),
-    hook("node_open_end", "vfio_device_fops_cdev_open", VFIO),
-    hook("node_open", "vfio_device_fops_cdev_open", VFIO),
-    hook("node_bind_end", "vfio_df_ioctl_bind_iommufd", VFIO),
-    hook("node_bind", "vfio_df_ioctl_bind_iommufd", VFIO),
+    hook("node_open_end", "vfio_device_fops_cdev_open", Place::DeviceNodes),
+    hook("node_open", "vfio_device_fops_cdev_open", Place::DeviceNodes),
+    hook("node_bind_end", "vfio_df_ioctl_bind_iommufd", Place::DeviceNodes),
+    hook("node_bind", "vfio_df_ioctl_bind_iommufd", Place::DeviceNodes),
     hook("removing", "vfio_unregister_group_dev", VFIO),
     hook("removing", "vfio_pci_core_request", PCI),
     hook("aer_recovery", "vfio_pci_core_aer_err_detected", PCI),

@@ -47,6 +47,8 @@ pub(super) struct KernelLayout {
     pub(super) config: Config,
     /// Whether VFIO's structures are known: its module is loaded, or it is built in.
     pub(super) has_vfio: bool,
+    /// Whether devices have nodes of their own (`/dev/vfio/devices/vfioN`; kernel: CONFIG_VFIO_DEVICE_CDEV).
+    pub(super) has_device_nodes: bool,
 }
 
 /// One member, and where its offset goes.
@@ -151,7 +153,8 @@ impl KernelLayout {
                 None => *(wanted.place)(&mut config) = ABSENT,
             }
         }
-        Ok(Self { config, has_vfio })
+        let has_device_nodes = structures.offset("vfio_device", "cdev").is_some();
+        Ok(Self { config, has_vfio, has_device_nodes })
     }
 }
 

@@ -62,13 +62,7 @@ impl Loaded {
             return Err(Absent::Off);
         }
         let grant = Host::this().check().map_err(Absent::Missing)?;
-        Self::load_with(options, grant).map_err(|error| match error {
-            StartError::Layout(error) => Absent::one(error.to_string(), "report this kernel to vfiod's maintainers"),
-            StartError::Object(error) => {
-                let remedy = remedy(&error);
-                Absent::one(error.to_string(), remedy)
-            }
-        })
+        Self::load_with(options, grant).map_err(Absent::from)
     }
 
     /// Takes its events from here on. Needs a tokio runtime with I/O and time, of either mode, on this thread.
@@ -90,23 +84,15 @@ impl Loaded {
 
     fn load_with(options: ProbeOptions, grant: Grant) -> Result<Self, StartError> {
         let begun = Instant::now();
-        let btf_folder = Path::new(BTF);
-        let mut layout = KernelLayout::read(btf_folder)?;
-        let shared = Arc::new(ArcSwap::from_pointee(layout));
-        let shift_ns = boot_shift_ns();
-        let btf = Btf::from_sys_fs().map_err(|error| ObjectError::Load(error.into()))?;
-        let mut loader = EbpfLoader::new();
-        // The programs come without relocations, so the loader needs no types of the kernel.
-        loader.btf(None).verifier_log_level(VerifierLogLevel::DISABLE);
-
+        let Ground { mut layout, shared, shift_ns, btf, mut loader } = Ground::read()?;
         let mut object = object_file::Object::open(&mut loader, options.ring_bytes)?;
         let ring = RingBuf::try_from(map(&mut object.ebpf, maps::EVENTS)?)
             .map_err(|error| ObjectError::Map { map: maps::EVENTS, error })?;
         let counters = PerCpuArray::try_from(map(&mut object.ebpf, maps::COUNTERS)?)
             .map_err(|error| ObjectError::Map { map: maps::COUNTERS, error })?;
-        let mut attached = Attached::load(object, &layout, btf_folder, Path::new(MODULES))?;
+        let mut attached = Attached::load(object, &layout, Path::new(BTF), Path::new(MODULES))?;
         let questions = Questions::load(&mut loader, SMALL_RING, &layout.config)?;
-        let taker = CensusTaker::from_kernel(&mut loader, &btf, SMALL_RING, Arc::clone(&shared), grant, shift_ns)?;
+        let taker = CensusTaker::load(&mut loader, &btf, SMALL_RING, Arc::clone(&shared), grant, shift_ns)?;
         attached.attach(&layout);
         if !layout.has_vfio {
             // From here on the arrival of its modules is told; they may have come just before.
@@ -115,6 +101,55 @@ impl Loaded {
         }
         info!(took = ?begun.elapsed(), capabilities = %grant, "the kernel probe is loaded");
         Ok(Self { ring, counters, questions, layout, shared, attached, taker, grant, shift_ns })
+    }
+}
+
+impl CensusTaker {
+    /// Takes the census from the kernel's own tables, without a probe that goes on: nothing is attached, for one look.
+    /// Blocks for some 100 ms.
+    ///
+    /// # Errors
+    /// As [`Loaded::load`].
+    pub fn from_kernel() -> Result<Self, Absent> {
+        let grant = Host::this().check().map_err(Absent::Missing)?;
+        let load = || {
+            let Ground { shared, shift_ns, btf, mut loader, .. } = Ground::read()?;
+            Ok::<_, StartError>(Self::load(&mut loader, &btf, SMALL_RING, shared, grant, shift_ns)?)
+        };
+        load().map_err(Absent::from)
+    }
+}
+
+/// What everything is loaded upon.
+struct Ground {
+    layout: KernelLayout,
+    shared: Arc<ArcSwap<KernelLayout>>,
+    shift_ns: i64,
+    btf: Btf,
+    loader: EbpfLoader<'static>,
+}
+
+impl Ground {
+    fn read() -> Result<Self, StartError> {
+        let layout = KernelLayout::read(Path::new(BTF))?;
+        let btf = Btf::from_sys_fs().map_err(|error| ObjectError::Load(error.into()))?;
+        let mut loader = EbpfLoader::new();
+        // The programs come without relocations, so the loader needs no types of the kernel.
+        loader.btf(None).verifier_log_level(VerifierLogLevel::DISABLE);
+        let shared = Arc::new(ArcSwap::from_pointee(layout));
+        Ok(Self { layout, shared, shift_ns: boot_shift_ns(), btf, loader })
+    }
+}
+
+impl From<StartError> for Absent {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Layout(error) => Self::one(error.to_string(), "report this kernel to vfiod's maintainers"),
+            StartError::Object(error) => {
+                let remedy = remedy(&error);
+                Self::one(error.to_string(), remedy)
+            }
+        }
     }
 }
 

@@ -92,7 +92,7 @@ impl CensusTaker {
 
     /// Takes it from the kernel's tables. Needs to be in the host's pid namespace to see all processes (kernel:
     /// `kernel/bpf/task_iter.c`, `task_seq_get_next` goes through the namespace of the one who asks).
-    pub(super) fn from_kernel(
+    pub(super) fn load(
         loader: &mut EbpfLoader<'_>,
         btf: &Btf,
         ring_bytes: u32,
