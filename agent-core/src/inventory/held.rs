@@ -35,6 +35,12 @@ impl Inventory {
         }
     }
 
+    /// Lets any holder be an owner's until then, unless a source of ownership is read before: for the start of an agent, when
+    /// devices are in use and the kubelet may take its time to say by whom.
+    pub const fn be_patient(&mut self, until: Moment) {
+        self.seen.patient_until = until;
+    }
+
     /// Takes a fatal PCI error. It sticks until the device is bound anew, which resets it, or is cleared.
     pub fn broke(&mut self, device: DeviceId) {
         if self.seen.broken.insert(device) {

@@ -105,7 +105,7 @@ impl Listing {
         let was = before.map(|entry| entry.slot.verdict());
         let (verdict, settled_at) = self.verdict(scene, was.as_deref(), stuck, flaps);
         let by_time = [scene.companion_deadline(), drop_at].into_iter().filter(|_| !claimed);
-        let by_time = by_time.chain([settled_at, stuck_at.filter(|_| !stuck)]);
+        let by_time = by_time.chain([settled_at, stuck_at.filter(|_| !stuck), scene.patience_deadline()]);
         let mut change = Change { again: by_time.flatten().min(), ..Change::default() };
         if was.as_deref() != Some(&verdict) {
             change.transition = Some((was.as_deref().cloned(), Some(verdict.clone())));

@@ -22,6 +22,8 @@ pub(super) struct Seen {
     pub(super) cordoned: BTreeSet<DeviceId>,
     /// Whether a source of ownership has been read.
     pub(super) informed: bool,
+    /// Until when any holder may be an owner's, while no source has been read.
+    pub(super) patient_until: Moment,
 }
 
 /// What a verdict depends on besides the facts: how long they have held.
@@ -113,6 +115,12 @@ impl<'a> Scene<'a> {
         })
     }
 
+    /// When somebody who has it open is taken for a stranger although nothing happens: no source of ownership was read.
+    pub(super) fn patience_deadline(&self) -> Option<Moment> {
+        let waits = !self.seen.informed && self.now < self.seen.patient_until;
+        (waits && self.open_objects().next().is_some()).then_some(self.seen.patient_until)
+    }
+
     /// When a companion's claim begins to count: the verdict may change then though nothing happens.
     pub(super) fn companion_deadline(&self) -> Option<Moment> {
         let waiting = |sibling: &Sibling<'_>| !sibling.settled && sibling.claim.owner().is_some();
@@ -128,12 +136,14 @@ impl<'a> Scene<'a> {
 
     /// Whoever has the device open, or anything else of its group, and is proved to be of no pod that owns one of them.
     ///
-    /// While no source of ownership has ever been read, a process of a pod is taken for the owner's.
+    /// While no source of ownership has ever been read, a process of a pod is taken for the owner's; soon after the start
+    /// any process is.
     fn stranger(&self) -> Option<Holder> {
         let claims = || self.members().flat_map(|id| self.ledger.of(id)).map(|(_, claim)| claim);
         let judge = |process: &Process| {
             let in_pod = process.place.as_ref().is_none_or(|place| place.pod.is_some());
-            if in_pod && !self.seen.informed { Relation::Unknown } else { relation(process, claims()) }
+            let may_own = !self.seen.informed && (in_pod || self.now < self.seen.patient_until);
+            if may_own { Relation::Unknown } else { relation(process, claims()) }
         };
         self.open_objects().find_map(|(object, held)| {
             let through = (object != Object::Device(self.id)).then_some(object);

@@ -41,6 +41,9 @@ use vfiod_core::{
     ownership::{Moment, Source},
 };
 
+/// How long after the start the kubelet may take to say who owns what, before a holder of no pod is taken for a stranger.
+const OWNERS_DUE: Duration = Duration::from_secs(10);
+
 /// What the loop is told at its start.
 #[derive(Debug, Clone)]
 pub struct NodeOptions {
@@ -159,6 +162,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
     let mut holders = HolderWatch::new(Book::new(options.root.clone()), CensusTaker::from_proc(&options.root));
     let mut host = HostReader::new(options.root);
     let mut inventory = Inventory::default();
+    inventory.be_patient(clock.now() + OWNERS_DUE);
     let marks = Marks::open(&options.state_dir, io, &mut inventory).await;
     let mut node = Node {
         inventory,

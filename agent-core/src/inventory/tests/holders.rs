@@ -137,9 +137,13 @@ fn a_process_of_the_host_is_never_stuck() {
 #[test]
 fn a_pod_is_not_accused_before_the_kubelet_has_been_heard() {
     let mut node = Node::with(|host| host.plug(gpu(2)));
+    node.inventory.be_patient(node.now + secs(10));
     node.open(gpu(2), &[process(7, Some("a"))]);
     assert_eq!(node.says(GPU, gpu(2)), "Healthy Ready", "vfiod was restarted, and the kubelet cannot be read");
     node.open(gpu(2), &[process(7, None)]);
+    node.wait(secs(10) - ms(1));
+    assert_eq!(node.says(GPU, gpu(2)), "Healthy Ready", "nor one of no pod, soon after the start");
+    node.wait(ms(1));
     assert_eq!(node.says(GPU, gpu(2)), "Unhealthy Held", "this one is of no pod");
     node.open(gpu(2), &[process(7, Some("a"))]);
     node.kubelet_says(&[]);
