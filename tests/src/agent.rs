@@ -32,6 +32,7 @@ pub struct AgentBuilder {
     config: String,
     config_path: Option<PathBuf>,
     flags: Vec<String>,
+    under: Vec<String>,
     log_level: String,
     state_dir: Option<PathBuf>,
     variables: Vec<(String, String)>,
@@ -63,6 +64,7 @@ impl Agent {
             config: config.to_owned(),
             config_path: None,
             flags: Vec::new(),
+            under: Vec::new(),
             log_level: "vfiod=debug,info".to_owned(),
             state_dir: None,
             variables: Vec::new(),
@@ -182,6 +184,13 @@ impl AgentBuilder {
         self
     }
 
+    /// Has this command start it, which must become it (`exec`), as `setpriv` does.
+    #[must_use]
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
     /// Logs as much as this says; much, unless said.
     #[must_use]
     pub fn log_level(mut self, level: &str) -> Self {
@@ -220,7 +229,15 @@ impl AgentBuilder {
         let config = self.config_path.unwrap_or_else(|| folder.path().join("config.yaml"));
         let log = File::create(folder.path().join("log"))?;
         let stdout = File::create(folder.path().join("stdout"))?;
-        let child = Command::new(binary())
+        let mut command = match self.under.split_first() {
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(binary());
+                command
+            }
+            None => Command::new(binary()),
+        };
+        let child = command
             .arg("run")
             .arg("--config")
             .arg(config)

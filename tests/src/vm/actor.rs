@@ -34,14 +34,20 @@ pub enum Place {
 impl Actor {
     /// One that has nothing open.
     pub fn start(place: Place) -> Result<Self> {
-        let mut command = match place {
-            Place::Here => Command::new("vfio-actor"),
-            Place::Apart => {
-                let mut command = Command::new("/bin/unshare");
-                command.args(["--pid", "--mount", "--net", "--fork", "--kill-child", "vfio-actor"]);
-                command
-            }
+        Self::under(&[], place)
+    }
+
+    /// One that has nothing open, started by the command `under`, which becomes it.
+    pub fn under(under: &[&str], place: Place) -> Result<Self> {
+        let apart: &[&str] = &["/bin/unshare", "--pid", "--mount", "--net", "--fork", "--kill-child"];
+        let mut words = match place {
+            Place::Here => under.to_vec(),
+            Place::Apart => [under, apart].concat(),
         };
+        words.push("vfio-actor");
+        let (program, arguments) = words.split_first().context("no command")?;
+        let mut command = Command::new(program);
+        command.args(arguments);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot run vfio-actor")?;
         let output = BufReader::new(child.stdout.take().context("it has no stdout")?);

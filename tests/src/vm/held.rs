@@ -7,6 +7,8 @@ use serde_json::Value;
 /// Everything that is open.
 #[derive(Debug)]
 pub struct Holders {
+    /// How it was seen: `probe`, `proc` or `none`.
+    pub by: String,
     objects: Vec<Object>,
 }
 
@@ -15,6 +17,7 @@ pub struct Holders {
 struct Object {
     group: bool,
     id: String,
+    open_count: Option<u32>,
     holders: Vec<Holder>,
 }
 
@@ -34,8 +37,9 @@ pub struct Holder {
 impl Holders {
     /// Reads the document.
     pub fn parse(list: &Value) -> Result<Self> {
+        let by = list.pointer("/sight/by").and_then(Value::as_str).context("a list that says not how it was seen")?;
         let objects = list.get("objects").and_then(Value::as_array).context("a list without objects")?;
-        Ok(Self { objects: objects.iter().map(Object::parse).collect::<Result<_>>()? })
+        Ok(Self { by: by.to_owned(), objects: objects.iter().map(Object::parse).collect::<Result<_>>()? })
     }
 
     /// Who holds the device `id`, or its group, each once.
@@ -51,6 +55,11 @@ impl Holders {
         holders.dedup();
         Ok(holders)
     }
+
+    /// How many open files the kernel counts of the device `id`.
+    pub fn open_count(&self, id: &str) -> Option<u32> {
+        self.objects.iter().find(|object| !object.group && object.id == id)?.open_count
+    }
 }
 
 impl Object {
@@ -59,6 +68,7 @@ impl Object {
         Ok(Self {
             group: text(object, "kind").context("an object without a kind")? == "group",
             id: text(object, "id").context("an object without an id")?,
+            open_count: object.get("openCount").and_then(Value::as_u64).and_then(|count| count.try_into().ok()),
             holders: holders.iter().map(Holder::parse).collect::<Result<_>>()?,
         })
     }

@@ -1,4 +1,4 @@
-//! Loading the modules that `cargo xtask vm` put into the guest, in the order that it found.
+//! Loading, and removing, the modules that `cargo xtask vm` put into the guest, in the order that it found.
 
 use super::report::Skip;
 use anyhow::{Context, Result, bail};
@@ -6,10 +6,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Loads them all.
+/// Loads all that are not loaded.
 pub fn load() -> Result<()> {
-    let order = fs::read_to_string("/modules/order").context("the guest was made without modules")?;
-    for name in order.lines().filter(|name| !Path::new("/sys/module").join(name).join("initstate").exists()) {
+    let loaded = loaded()?;
+    for name in order()?.iter().filter(|name| !loaded.contains(*name)) {
         run("insmod", &[&format!("/modules/{name}.ko")])?;
     }
     match Path::new("/dev/vfio/vfio").exists() {
@@ -18,13 +18,22 @@ pub fn load() -> Result<()> {
     }
 }
 
-/// Unloads them all, the last one first. What others of the kernel need stays.
+/// Removes all that are loaded, the last one first. Nothing may use them. What others of the kernel need stays.
 pub fn unload() -> Result<()> {
+    let loaded = loaded()?;
+    let order = order()?;
+    let removed = order.iter().rev().filter(|name| loaded.contains(*name) && *name != "irqbypass");
+    removed.map(String::as_str).try_for_each(|name| run("rmmod", &[name]))
+}
+
+fn order() -> Result<Vec<String>> {
     let order = fs::read_to_string("/modules/order").context("the guest was made without modules")?;
-    for name in order.lines().rev().filter(|name| *name != "irqbypass") {
-        run("rmmod", &[name])?;
-    }
-    Ok(())
+    Ok(order.lines().map(str::to_owned).collect())
+}
+
+fn loaded() -> Result<Vec<String>> {
+    let list = fs::read_to_string("/proc/modules").context("cannot read /proc/modules")?;
+    Ok(list.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
 }
 
 /// Whether the guest has the mdev driver; the reason is `cargo xtask vm`'s.

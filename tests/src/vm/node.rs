@@ -44,6 +44,8 @@ pub struct Setup {
     pub name: &'static str,
     /// Its flags and their values.
     pub flags: &'static [(&'static str, &'static str)],
+    /// The command that starts it; empty for none.
+    pub under: &'static [&'static str],
 }
 
 impl Node {
@@ -180,6 +182,15 @@ impl Node {
         Holders::parse(&self.ask_daemon(&["holders"])?)
     }
 
+    /// Waits until vfiod asks the kernel itself who has what open.
+    pub fn wait_for_probe(&self) -> Result<()> {
+        wait::until(EVENTUALLY, || {
+            let by = self.holders()?.by;
+            ensure!(by == "probe", "it asks {by}");
+            Ok(())
+        })
+    }
+
     /// Waits until just these processes hold the device `id` or its group, and returns what is said of them.
     pub fn wait_for_holders(&self, id: &str, pids: &[u32]) -> Result<Vec<Holder>> {
         wait::until(EVENTUALLY, || {
@@ -257,7 +268,11 @@ impl Drop for Node {
 }
 
 impl Setup {
-    fn agent(self) -> Result<Agent> {
+    /// As it is by default.
+    pub const DEFAULT: Self = Self { name: "default", flags: &[], under: &[] };
+
+    /// Starts vfiod.
+    pub fn agent(self) -> Result<Agent> {
         // As the seed writes it, and with other letters than sysfs has.
         let config = format!(
             "configuration:
@@ -268,7 +283,7 @@ impl Setup {
     - {{mdevNameSelector: Single port serial, resourceName: {MTTY}}}
 "
         );
-        let builder = Agent::builder(Path::new("/"), Path::new(&self.kubelet_folder()), &config);
+        let builder = Agent::builder(Path::new("/"), Path::new(&self.kubelet_folder()), &config).under(self.under);
         self.flags.iter().fold(builder, |builder, (flag, value)| builder.flag(flag, value)).start()
     }
 

@@ -94,6 +94,14 @@ impl Pci {
         Ok(Path::new("/dev/vfio").join(self.group()?))
     }
 
+    /// The device file of its own, which kernels with IOMMUFD make (`Documentation/driver-api/vfio.rst`).
+    pub fn own_node(&self) -> Result<PathBuf> {
+        let folder = self.path().join("vfio-dev");
+        let mut entries = fs::read_dir(&folder).with_context(|| format!("{self} is not bound to vfio-pci"))?;
+        let entry = entries.next().with_context(|| format!("{} is empty", folder.display()))??;
+        Ok(Path::new("/dev/vfio/devices").join(entry.file_name()))
+    }
+
     /// Takes it from its driver, if it has one, and gives it to `driver`.
     pub fn bind(&self, driver: &str) -> Result<()> {
         self.unbind()?;

@@ -20,7 +20,7 @@ pub fn take(guest: &mut Guest, colour: bool) -> Result<()> {
     for device in guest.bench.all() {
         device.bind("vfio-pci")?;
     }
-    let mut tour = Tour { guest, node: Node::start(Setup { name: "tour", flags: &[] })?, page };
+    let mut tour = Tour { guest, node: Node::start(Setup { name: "tour", ..Setup::DEFAULT })?, page };
     tour.introduce()?;
     tour.host()?;
     tour.pod()?;

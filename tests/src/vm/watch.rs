@@ -70,9 +70,20 @@ impl Watch {
         self.events.iter().rev().find(wanted).cloned().context("the event is gone")
     }
 
+    /// Takes what comes within a short while, if anything does.
+    pub fn listen_a_while(&mut self) -> Result<()> {
+        self.listen(QUIET).map(drop)
+    }
+
+    /// Takes what is there.
+    pub fn settle(&mut self) -> Result<()> {
+        while self.listen(QUIET)? {}
+        Ok(())
+    }
+
     /// Takes what is there and forgets all that was told.
     pub fn forget(&mut self) -> Result<()> {
-        while self.listen(QUIET)? {}
+        self.settle()?;
         self.events.clear();
         self.overrun = false;
         self.modules_changed = 0;

@@ -55,8 +55,8 @@ impl Workshop {
         archive.file("/init", &read(&scripts.join("init"))?)?;
 
         let mut programs = Vec::new();
-        // busybox's own unshare knows no time namespaces.
-        for name in ["busybox", "unshare"] {
+        // busybox's own unshare knows no time namespaces, and it has no setpriv that knows all capabilities.
+        for name in ["busybox", "unshare", "setpriv"] {
             programs.push(process::find(name).with_context(|| format!("{name} is gone"))?);
         }
         for (name, program) in &built {

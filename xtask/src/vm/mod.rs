@@ -63,7 +63,8 @@ pub struct Args {
     /// Profile that the programs for the guest are built with
     #[arg(long, value_enum, default_value_t = crate::workspace::Profile::Debug)]
     profile: crate::workspace::Profile,
-    /// Run only the scenarios (files of tests/src/vm/checks) whose name contains this, and the first one
+    /// Run only the scenarios (files of tests/src/vm/checks) whose name contains this (or one of several, parted by
+    /// commas), and the first one
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Show the main job instead of checking it

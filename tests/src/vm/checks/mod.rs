@@ -3,12 +3,17 @@
 use super::Guest;
 use anyhow::Result;
 
+mod capabilities;
 mod groups;
 mod holders;
 mod hotplug;
+mod latency;
+mod lockdown;
 mod mdev;
 mod probe;
+mod reload;
 mod serving;
+mod storm;
 mod vfio;
 
 /// A scenario: makes checks, and fails itself only where it cannot be set up.
@@ -21,13 +26,18 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("hotplug", hotplug::run),
     ("mdev", mdev::run),
     ("probe", probe::run),
+    ("storm", storm::run),
     ("holders", holders::run),
+    ("reload", reload::run),
     ("serving-uring", serving::with_uring),
     ("serving-plain", serving::without),
+    ("capabilities", capabilities::run),
+    ("latency", latency::run),
+    ("lockdown", lockdown::run),
 ];
 
-/// The scenarios whose name contains `only`, behind the first one, which binds the devices for all others.
+/// The scenarios whose name contains `only`, or one of the texts in it that commas part, behind the first one, which binds the devices for all others.
 pub fn chosen(only: &str) -> Vec<&'static (&'static str, Scenario)> {
     let (first, rest) = ALL.split_at(1);
-    first.iter().chain(rest.iter().filter(|(name, _)| name.contains(only))).collect()
+    first.iter().chain(rest.iter().filter(|(name, _)| only.split(',').any(|text| name.contains(text)))).collect()
 }

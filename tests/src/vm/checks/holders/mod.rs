@@ -7,17 +7,19 @@ use crate::vm::pci::Pci;
 use anyhow::{Result, ensure};
 use vfiod_simulator::kubelet::Health;
 
+mod devices;
 mod passing;
 mod pods;
 
 /// All of it.
 pub fn run(guest: &mut Guest) -> Result<()> {
-    let mut holding = Holding { guest, node: Node::start(Setup { name: "holders", flags: &[] })? };
+    let mut holding = Holding { guest, node: Node::start(Setup { name: "holders", ..Setup::DEFAULT })? };
     holding.check("vfiod lists every device healthy while nobody has one open", |guest, node| {
         node.wait_for_healthy(EDU, guest.bench.all().count(), EVENTUALLY)?;
         node.wait_for_holders(guest.bench.lone[0].bdf(), &[]).map(drop)
     })?;
     passing::run(&mut holding)?;
+    devices::run(&mut holding)?;
     pods::run(&mut holding)
 }
 

@@ -13,12 +13,12 @@ mod mdev;
 
 /// The daemon with `--io uring`.
 pub fn with_uring(guest: &mut Guest) -> Result<()> {
-    run(guest, Setup { name: "uring", flags: &[("--io", "uring")] }, true)
+    run(guest, Setup { name: "uring", flags: &[("--io", "uring")], ..Setup::DEFAULT }, true)
 }
 
 /// The daemon with `--io plain`.
 pub fn without(guest: &mut Guest) -> Result<()> {
-    run(guest, Setup { name: "plain", flags: &[("--io", "plain")] }, false)
+    run(guest, Setup { name: "plain", flags: &[("--io", "plain")], ..Setup::DEFAULT }, false)
 }
 
 fn run(guest: &mut Guest, setup: Setup, ring: bool) -> Result<()> {
