@@ -19,17 +19,22 @@ pub enum Choice {
 /// A kernel that a release of Debian has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Series {
-    /// What it is called here: its version, or `sid` for the one that moves.
+    /// What it is called here.
     pub name: &'static str,
+    /// Its version, or `sid` for the one that moves.
+    pub version: &'static str,
     /// The release that has it.
     pub suite: &'static str,
+    /// Whether its VFIO is built once more, with IOMMUFD, which Debian leaves out.
+    pub iommufd: bool,
 }
 
-/// All that the checks run on, the oldest first.
-pub const ALL: [Series; 3] = [
-    Series { name: "6.1", suite: "bookworm" },
-    Series { name: "6.12", suite: "trixie" },
-    Series { name: "sid", suite: "sid" },
+/// All that the checks run on, in the order in which they do.
+pub const ALL: [Series; 4] = [
+    Series { name: "6.1", version: "6.1", suite: "bookworm", iommufd: false },
+    Series { name: "6.12", version: "6.12", suite: "trixie", iommufd: false },
+    Series { name: "6.12-iommufd", version: "6.12", suite: "trixie", iommufd: true },
+    Series { name: "sid", version: "sid", suite: "sid", iommufd: false },
 ];
 
 impl FromStr for Choice {

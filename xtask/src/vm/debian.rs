@@ -19,7 +19,7 @@ const VERSION: &str = "package-version";
 
 /// The kernel of `series`: the cached one, or fetched now.
 pub fn kernel(cache: &Cache, archive: &Archive, series: Series, refresh: bool) -> Result<Kernel> {
-    let Series { name, suite } = series;
+    let Series { version: name, suite, .. } = series;
     let place = format!("kernel-{name}");
     let cached = |root: &Path| {
         let version = fs::read_to_string(root.join(VERSION)).context("a kernel without its package's version")?;
@@ -90,8 +90,14 @@ pub fn headers(apt: &Apt, release: &str, root: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Reads `member` from the kernel's own source for `release`, as Debian packages it.
-pub fn source(apt: &Apt, release: &str, member: &str, root: &Path) -> Result<Vec<u8>> {
+/// The kernel's own source for `release`, as Debian packages it.
+pub struct Source {
+    package: String,
+    archive: PathBuf,
+}
+
+/// Unpacks the package of the kernel's source for `release` into `root`.
+pub fn source(apt: &Apt, release: &str, root: &Path) -> Result<Source> {
     let series = series(release).with_context(|| format!("`{release}` does not begin with a kernel version"))?;
     let package = format!("linux-source-{series}");
     let headers = apt.show(&format!("linux-headers-{release}")).map(|headers| headers.version);
@@ -101,11 +107,29 @@ pub fn source(apt: &Apt, release: &str, member: &str, root: &Path) -> Result<Vec
     if !archive.is_file() {
         bail!("{package} holds no {}", archive.display());
     }
-    // tar stops at the first match, so xz ends early by design: only what came out counts.
-    let script = r#"xz -dc -T0 "$1" 2>/dev/null | tar -xO --occurrence=1 "$2""#;
-    let member = format!("{package}/{member}");
-    let text = process::output(Command::new("sh").args(["-c", script, "sh"]).arg(&archive).arg(&member))?;
-    tools::not_empty(text).with_context(|| format!("{package} holds no {member}"))
+    Ok(Source { package, archive })
+}
+
+impl Source {
+    /// Reads the file `member`.
+    pub fn read(&self, member: &str) -> Result<Vec<u8>> {
+        // tar stops at the first match, so xz ends early by design: only what came out counts.
+        let script = r#"xz -dc -T0 "$1" 2>/dev/null | tar -xO --occurrence=1 "$2""#;
+        let package = &self.package;
+        let member = format!("{package}/{member}");
+        let text = process::output(Command::new("sh").args(["-c", script, "sh"]).arg(&self.archive).arg(&member))?;
+        tools::not_empty(text).with_context(|| format!("{package} holds no {member}"))
+    }
+
+    /// Unpacks the files and folders `members` into `folder`.
+    pub fn extract(&self, members: &[&str], folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder)?;
+        let mut tar = Command::new("tar");
+        tar.args(["--extract", "--xz", "--strip-components=1", "--no-same-owner", "--file"]).arg(&self.archive);
+        tar.arg("--directory").arg(folder);
+        tar.args(members.iter().map(|member| format!("{}/{member}", self.package)));
+        process::output(&mut tar).map(drop)
+    }
 }
 
 fn series(release: &str) -> Option<&str> {

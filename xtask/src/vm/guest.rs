@@ -15,7 +15,7 @@ use std::process::Command;
 /// Modules that the checks cannot do without.
 const NEEDED: [&str; 2] = ["vfio_iommu_type1", "vfio-pci"];
 /// Modules that are built into some kernels, or that only some checks want: they say so themselves.
-const WANTED: [&str; 4] = ["aer_inject", "vfio_virqfd", "pci-stub", "uio_pci_generic"];
+const WANTED: [&str; 5] = ["iommufd", "aer_inject", "vfio_virqfd", "pci-stub", "uio_pci_generic"];
 /// The programs that are built from the workspace, as (package, binary).
 const PROGRAMS: [(&str, &str); 2] = [("vfiod", "vfiod"), ("vfiod-tests", "vm-checks")];
 
@@ -80,7 +80,7 @@ impl Workshop {
             archive.file(&library.to_string_lossy(), &read(&library)?)?;
         }
 
-        let modules = choose(&Modules::list(&kernel.modules)?, mtty.ok())
+        let modules = choose(&Modules::of(kernel)?, mtty.ok())
             .with_context(|| format!("kernel {} cannot run the checks", kernel.release))?;
         for Module { name, object } in &modules {
             archive.file(&format!("/modules/{name}.ko"), object)?;

@@ -15,6 +15,8 @@ pub struct Kernel {
     pub release: String,
     /// Where it is from, for people.
     pub origin: String,
+    /// A folder with modules that take the place of some of its own.
+    pub rebuilt: Option<PathBuf>,
 }
 
 impl Kernel {
@@ -26,7 +28,7 @@ impl Kernel {
         let modules = release_folder(modules).with_context(|| format!("--modules {}", modules.display()))?;
         let modules = fs::canonicalize(&modules).with_context(|| format!("--modules {}", modules.display()))?;
         let release = modules.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(Self { image: image.to_path_buf(), modules, release, origin: image.display().to_string() })
+        Ok(Self { image: image.to_path_buf(), modules, release, origin: image.display().to_string(), rebuilt: None })
     }
 
     /// The kernel whose package was unpacked into `root`.
@@ -40,7 +42,15 @@ impl Kernel {
             .into_iter()
             .find(|image| image.is_file())
             .with_context(|| format!("{} holds no image of kernel {release}", root.display()))?;
-        Ok(Self { image, modules, release, origin: origin.to_owned() })
+        Ok(Self { image, modules, release, origin: origin.to_owned(), rebuilt: None })
+    }
+}
+
+impl Kernel {
+    /// A name for exactly this kernel: its release alone stays the same over rebuilds that change symbol versions.
+    pub fn identity(&self) -> Result<String> {
+        let size = fs::metadata(&self.image).with_context(|| format!("cannot read {}", self.image.display()))?.len();
+        Ok(format!("{}-{size}", self.release))
     }
 }
 

@@ -47,8 +47,8 @@ impl Chosen {
     /// Seconds that a guest may take where the user says nothing.
     pub fn patience(self) -> u64 {
         match self {
-            Self::Kvm => 300,
-            Self::Tcg => 900,
+            Self::Kvm => 600,
+            Self::Tcg => 1800,
         }
     }
 

@@ -29,18 +29,18 @@ fn sum(results: Vec<(Series, Result<Report>)>) -> Result<bool> {
     for (series, result) in results {
         match result {
             Ok(report) => {
-                println!("{:<5} {report}", series.name);
+                println!("{:<12} {report}", series.name);
                 passed &= report.passed();
                 ok += report.ok;
                 failed += report.failed;
                 skipped += report.skipped.len();
             }
             Err(error) if error.is::<Unavailable>() => {
-                println!("{:<5} skipped: {error}", series.name);
+                println!("{:<12} skipped: {error}", series.name);
                 missing.push(series.name);
             }
             Err(error) => {
-                println!("{:<5} broken: {error:#}", series.name);
+                println!("{:<12} broken: {error:#}", series.name);
                 passed = false;
             }
         }

@@ -23,6 +23,7 @@ mod choice;
 mod debian;
 mod guest;
 mod initramfs;
+mod iommufd;
 mod kernel;
 mod libraries;
 mod machine;
@@ -43,9 +44,9 @@ const SKIPPED: u8 = 77;
 /// What to boot, and how.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Kernel to boot: Debian's 6.1, 6.12 or sid (fetched through apt, and kept), all of them one after the other, or the
-    /// image FILE of another one
-    #[arg(long, value_name = "6.1|6.12|sid|all|FILE", default_value = "6.1")]
+    /// Kernel to boot: Debian's 6.1, 6.12 or sid (fetched through apt, and kept), 6.12 with VFIO built once more for device
+    /// nodes, all of them one after the other, or the image FILE of another one
+    #[arg(long, value_name = "6.1|6.12|6.12-iommufd|sid|all|FILE", default_value = "6.1")]
     kernel: Choice,
     /// Folder of the modules of `--kernel FILE`, such as lib/modules/6.1.0-56-amd64
     #[arg(long, value_name = "DIR")]
@@ -57,7 +58,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Accel::Auto)]
     accel: Accel,
     /// Seconds that the guest may take; one that says nothing for two minutes is ended sooner
-    /// (default: 300 under KVM, 900 under TCG)
+    /// (default: 600 under KVM, 1800 under TCG)
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
     /// Profile that the programs for the guest are built with
@@ -163,6 +164,8 @@ pub fn run(args: &Args) -> Result<Report> {
         Some(file) => Ok(modules::read(file).context("--mtty")?),
         None => mtty::find_or_build(&cache, &archive, &kernel),
     };
+    // Other checkouts may fetch theirs while this one runs.
+    drop(cache);
     if let Err(reason) = &mtty {
         eprintln!("vm: no mdev driver: {reason:#}");
     }
@@ -190,14 +193,17 @@ fn find(args: &Args, cache: &cache::Cache) -> Result<(Archive, kernel::Kernel)> 
         (Choice::File(image), Some(modules)) => Ok((Archive::own(cache), kernel::Kernel::given(image, modules)?)),
         (Choice::File(image), None) => {
             bail!(
-                "--kernel {}: a file needs the folder of its modules, too (--modules DIR); kernels known by name are 6.1, 6.12, sid and all",
+                "--kernel {}: a file needs the folder of its modules, too (--modules DIR); kernels known by name are 6.1, 6.12, 6.12-iommufd, sid and all",
                 image.display()
             )
         }
         (_, Some(_)) => bail!("--modules goes with `--kernel FILE`"),
         (Choice::Series(series), None) => {
             let archive = Archive::of_suite(cache, series.suite);
-            let kernel = debian::kernel(cache, &archive, *series, args.refresh)?;
+            let mut kernel = debian::kernel(cache, &archive, *series, args.refresh)?;
+            if series.iommufd {
+                kernel.rebuilt = Some(iommufd::find_or_build(cache, &archive, &kernel)?);
+            }
             Ok((archive, kernel))
         }
         (Choice::All, None) => bail!("--kernel all runs checks only"),

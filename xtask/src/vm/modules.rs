@@ -3,6 +3,7 @@
 //! A kernel package holds no `modules.dep` (installing it makes that), so dependencies are read where depmod reads
 //! them: from the `depends=` entry of each module's `.modinfo` section.
 
+use super::kernel::Kernel;
 use crate::process;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
@@ -26,8 +27,17 @@ pub struct Modules {
 }
 
 impl Modules {
+    /// The modules of `kernel`, those that were rebuilt in the place of its own.
+    pub fn of(kernel: &Kernel) -> Result<Self> {
+        let mut modules = Self::list(&kernel.modules)?;
+        if let Some(folder) = &kernel.rebuilt {
+            modules.files.extend(Self::list(folder)?.files);
+        }
+        Ok(modules)
+    }
+
     /// Lists the modules under `folder` (`lib/modules/RELEASE`).
-    pub fn list(folder: &Path) -> Result<Self> {
+    fn list(folder: &Path) -> Result<Self> {
         let mut files = BTreeMap::new();
         let mut folders = vec![folder.to_path_buf()];
         while let Some(folder) = folders.pop() {

@@ -18,10 +18,10 @@ const SOURCE: &str = "samples/vfio-mdev/mtty.c";
 
 /// `mtty.ko` for `kernel`: the one among its modules, the cached one, or one that is built now.
 pub fn find_or_build(cache: &Cache, archive: &Archive, kernel: &Kernel) -> Result<Vec<u8>> {
-    if let Some(file) = Modules::list(&kernel.modules)?.file("mtty") {
+    if let Some(file) = Modules::of(kernel)?.file("mtty") {
         return modules::read(file);
     }
-    let name = format!("mtty/{}", identity(kernel)?);
+    let name = format!("mtty/{}", kernel.identity()?);
     let object = cache.folder(&name).join("mtty.ko");
     if object.is_file() {
         return modules::read(&object);
@@ -74,7 +74,7 @@ fn build_there(apt: &Apt, release: &str, scratch: &Path) -> Result<PathBuf> {
 /// Puts the driver's source and a makefile into `module`.
 fn prepare(apt: &Apt, release: &str, scratch: &Path, module: &Path) -> Result<()> {
     fs::create_dir_all(module)?;
-    fs::write(module.join("mtty.c"), debian::source(apt, release, SOURCE, scratch)?)?;
+    fs::write(module.join("mtty.c"), debian::source(apt, release, scratch)?.read(SOURCE)?)?;
     Ok(fs::write(module.join("Makefile"), "obj-m := mtty.o\n")?)
 }
 
@@ -82,10 +82,4 @@ fn prepare(apt: &Apt, release: &str, scratch: &Path, module: &Path) -> Result<()
 fn own_compiler() -> Result<String> {
     let text = process::text(Command::new("gcc").arg("-dumpversion"))?;
     Ok(text.trim().split('.').next().unwrap_or_default().to_owned())
-}
-
-/// A name for the exact kernel: its release alone stays the same over rebuilds that change symbol versions.
-fn identity(kernel: &Kernel) -> Result<String> {
-    let size = fs::metadata(&kernel.image).with_context(|| format!("cannot read {}", kernel.image.display()))?.len();
-    Ok(format!("{}-{size}", kernel.release))
 }
