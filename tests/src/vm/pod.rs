@@ -65,14 +65,16 @@ impl Pod {
         Holder::open(&self.granted()?)
     }
 
-    /// Each group's path with the ids in it. It and the container's path must have come once, with all permissions, and
+    /// Each group's path with the ids in it. It, the devices' own nodes and the container's path must have come once, with all permissions, and
     /// no path may have come that belongs to no device of the pod.
     fn granted(&self) -> Result<Vec<Group>> {
         let mut groups: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
         for id in self.ids() {
             groups.entry(node_of(&id)?).or_default().push(id);
         }
-        let mut expected: Vec<&Path> = groups.keys().map(PathBuf::as_path).chain([Path::new(CONTAINER)]).collect();
+        let own: Vec<PathBuf> = self.ids().iter().filter_map(|id| own_node(id)).collect();
+        let nodes = groups.keys().chain(&own).map(PathBuf::as_path);
+        let mut expected: Vec<&Path> = nodes.chain([Path::new(CONTAINER)]).collect();
         let specs = &self.container()?.options.devices;
         for spec in specs {
             ensure!(spec.host_path == spec.container_path, "{} becomes {}", spec.host_path, spec.container_path);
@@ -89,6 +91,14 @@ impl Pod {
     fn container(&self) -> Result<&AdmittedContainer> {
         self.admitted.container(COMPUTE).context("the pod has no container")
     }
+}
+
+/// The node of its own of a PCI device or an mdev, where the kernel makes such.
+fn own_node(id: &str) -> Option<PathBuf> {
+    let folders = ["pci", "mdev"].map(|bus| format!("/sys/bus/{bus}/devices/{id}/vfio-dev"));
+    let mut entries = folders.iter().find_map(|folder| std::fs::read_dir(folder).ok())?;
+    let node = Path::new("/dev/vfio/devices").join(entries.next()?.ok()?.file_name());
+    node.exists().then_some(node)
 }
 
 /// The group's node of a PCI device or an mdev, as sysfs has it.
