@@ -38,11 +38,17 @@ fn is_news(transition: &Transition) -> bool {
     match (&transition.before, &transition.now) {
         (Some(before), Some(now)) => {
             let another_reason = now.health == Health::Unhealthy && before.reason.code() != now.reason.code();
-            before.health != now.health || another_reason || is_warning(now) || is_warning(before)
+            let got_stuck = is_stuck(now) && !is_stuck(before);
+            before.health != now.health || another_reason || got_stuck || is_warning(now) || is_warning(before)
         }
         (None, Some(now)) => now.health == Health::Unhealthy || is_warning(now),
         (_, None) => true,
     }
+}
+
+/// A device that a process of a pod that is gone does not let go.
+const fn is_stuck(verdict: &Verdict) -> bool {
+    matches!(&verdict.reason, Reason::Held(holder) if holder.stuck)
 }
 
 /// A device that stays healthy because somebody owns it, though something is wrong.
@@ -62,5 +68,30 @@ fn say(transition: &Transition) {
             let remedy = verdict.reason.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default();
             warn!(%resource, %device, "{}: {}{remedy}", verdict.health, verdict.reason);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vfiod_core::health::Holder;
+
+    fn held(health: Health, stuck: bool) -> Verdict {
+        Verdict { health, reason: Reason::Held(Holder { through: None, process: None, stuck }) }
+    }
+
+    fn news(before: Verdict, now: Verdict) -> bool {
+        let resource = "a.com/gpu".parse().unwrap();
+        let device = "0000:3b:00.0".parse().unwrap();
+        is_news(&Transition { resource, device, before: Some(before), now: Some(now) })
+    }
+
+    #[test]
+    fn a_holder_is_told_once_and_once_more_when_it_is_stuck() {
+        let ready = || Verdict { health: Health::Healthy, reason: Reason::Ready };
+        assert!(news(ready(), held(Health::Unhealthy, false)));
+        assert!(!news(held(Health::Unhealthy, false), held(Health::Unhealthy, false)));
+        assert!(news(held(Health::Unhealthy, false), held(Health::Unhealthy, true)));
+        assert!(news(ready(), held(Health::Healthy, false)), "a stranger in an owned device");
     }
 }
