@@ -25,24 +25,32 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Takes the counters of now; says whether more was lost than at the last look.
+    /// Takes the counters of now, at the end of an interval; says whether more was lost than at the last look.
     ///
-    /// An open that has begun and not ended may still be under way: only what was so at two looks counts as missed.
+    /// An open that has begun and not ended may still be under way: only what was so at the ends of two intervals counts
+    /// as missed.
     pub(super) fn look(&mut self, counters: &Counters) -> bool {
         let ended = counters.opens_done.saturating_add(counters.opens_failed);
         let under_way = counters.opens_begun.saturating_sub(ended);
         let missed = under_way.min(self.under_way);
         self.under_way = under_way;
-        let before = self.losses;
-        self.losses = Losses {
-            ring_full: counters.ring_full,
-            opens_missed: missed,
-            forgotten: counters.begins_forgotten,
-            ..before
-        };
-        self.losses.ring_full > before.ring_full
-            || self.losses.opens_missed > before.opens_missed
-            || self.losses.forgotten > before.forgotten
+        let more_missed = missed > self.losses.opens_missed;
+        self.losses.opens_missed = missed;
+        self.look_between(counters) || more_missed
+    }
+
+    /// Takes the counters of now, at any time, for what is lost for good.
+    pub(super) const fn look_between(&mut self, counters: &Counters) -> bool {
+        let (ring_full, forgotten) = (counters.ring_full, counters.begins_forgotten);
+        let more = ring_full > self.losses.ring_full || forgotten > self.losses.forgotten;
+        self.losses.ring_full = ring_full;
+        self.losses.forgotten = forgotten;
+        more
+    }
+
+    /// Whether every open that has begun has ended, or is known to have been missed.
+    pub(super) const fn is_sure(&self) -> bool {
+        self.under_way <= self.losses.opens_missed
     }
 
     /// A release was found ended whose end was not told.
@@ -75,8 +83,11 @@ mod tests {
     fn a_missed_return_is_told_once() {
         let mut watch = Watch::default();
         assert!(!watch.look(&counters(5, 4, 0)));
+        assert!(!watch.look_between(&counters(5, 4, 0)), "it may be under way");
+        assert!(!watch.is_sure(), "so it is looked at again soon");
         assert!(watch.look(&counters(5, 4, 0)));
         assert!(!watch.look(&counters(8, 7, 0)), "the same one");
+        assert!(watch.is_sure());
         assert_eq!(watch.losses().opens_missed, 1);
     }
 
@@ -85,6 +96,6 @@ mod tests {
         let mut watch = Watch::default();
         assert!(watch.look(&Counters { ring_full: 2, ..Counters::default() }));
         assert!(!watch.look(&Counters { ring_full: 2, ..Counters::default() }));
-        assert!(watch.look(&Counters { ring_full: 2, begins_forgotten: 1, ..Counters::default() }));
+        assert!(watch.look_between(&Counters { ring_full: 2, begins_forgotten: 1, ..Counters::default() }));
     }
 }

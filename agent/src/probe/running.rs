@@ -25,6 +25,8 @@ use vfiod_abi::{Counters, Event as Raw, Plain};
 
 /// Events taken at once, so that a storm cannot keep the reactor from its other work.
 const MOST: usize = 4096;
+/// So many events at once that others may have found no room.
+const CROWD: usize = 16;
 /// When the probe's counters are looked at for losses after something was told: what is lost is mostly lost in a crowd.
 const COUNTERS_AFTER: Duration = Duration::from_secs(1);
 /// How often they are looked at while nothing is told: what was lost made no event that could wake anybody.
@@ -160,6 +162,7 @@ impl Probe {
             self.next_count = self.next_count.min(now + COUNTERS_AFTER);
         }
         let mut batch = Batch::default();
+        let is_crowd = told.len() >= CROWD;
         for told in told {
             match told {
                 Told::Event(event) => batch.events.push(event),
@@ -186,8 +189,11 @@ impl Probe {
             }
         }
         if now >= self.next_count {
-            self.next_count = now + COUNTERS_EVERY;
-            batch.overrun |= self.look_at_counters()?;
+            batch.overrun |= self.look_at_counters(Watch::look)?;
+            // An open that seems to be under way is one whose return was missed if it still seems so next time.
+            self.next_count = now + if self.watch.is_sure() { COUNTERS_EVERY } else { COUNTERS_AFTER };
+        } else if is_crowd {
+            batch.overrun |= self.look_at_counters(Watch::look_between)?;
         }
         if let Attaching::Idle(_) = self.attached {
             if self.modules_changed {
@@ -221,11 +227,11 @@ impl Probe {
         Ok(())
     }
 
-    fn look_at_counters(&mut self) -> io::Result<bool> {
+    fn look_at_counters(&mut self, look: fn(&mut Watch, &Counters) -> bool) -> io::Result<bool> {
         let counters = self.counters.get(&0, 0).map_err(io::Error::other)?;
         let sum = counters.iter().fold(Counters::default(), |sum, Value(one)| sum.plus(one));
         let before = self.watch.losses();
-        let lost = self.watch.look(&sum);
+        let lost = look(&mut self.watch, &sum);
         if lost {
             warn!(before = ?before, now = ?self.watch.losses(), "the kernel probe has lost events; looking at what is open");
         }

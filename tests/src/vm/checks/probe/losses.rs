@@ -27,6 +27,7 @@ pub fn run(guest: &mut Guest, watch: &mut Watch) -> Result<()> {
             );
             guest.port.say(&line)?;
             ensure!(closed <= worked, "{closed} closes of {worked} opens were told");
+            ensure!(closed == worked || watch.overrun, "{closed} closes of {worked} opens were told, and no loss");
             Ok(())
         })?;
         closed_now(watch)
