@@ -1,12 +1,13 @@
 //! The bell: tells a `ListAndWatch` stream that its list may have changed.
 
 use super::sync::{AtomicU64, Ordering};
+use crossbeam::utils::CachePadded;
 use std::{fmt, sync::OnceLock};
 
 /// A version that only grows, and a call that wakes whoever waits for the next one.
 #[derive(Default)]
 pub struct Bell {
-    version: AtomicU64,
+    version: CachePadded<AtomicU64>,
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 

@@ -2,16 +2,19 @@
 
 use super::{
     Resource, Slot,
-    sync::{AtomicU64, Ordering, SegQueue},
+    sync::{AtomicBool, AtomicU64, Ordering, SegQueue},
 };
 use crate::{device::DeviceId, health::Verdict, ownership::Moment, permit::ResourceName};
+use crossbeam::utils::CachePadded;
 use std::sync::Arc;
 
 /// Where grants are noted for the reactor, in their order.
 #[derive(Debug, Default)]
 pub struct Register {
     answered: SegQueue<Answered>,
-    order: AtomicU64,
+    order: CachePadded<AtomicU64>,
+    /// Whether the reactor was woken and has not yet said that it sleeps again.
+    woken: CachePadded<AtomicBool>,
 }
 
 /// A grant that was answered to the kubelet.
@@ -81,6 +84,17 @@ impl Register {
         self.order.fetch_max(order, Ordering::Relaxed);
     }
 
+    /// Whether whoever has just granted must wake the reactor. If not, the reactor looks again by itself.
+    pub fn must_wake(&self) -> bool {
+        !self.woken.swap(true, Ordering::AcqRel)
+    }
+
+    /// Says that the reactor must be woken for grants from now on; those noted before are to be taken after this call.
+    pub fn sleeps(&self) {
+        // A swap, not a store: it sees the grants of all who did not wake because of what it replaces.
+        self.woken.swap(false, Ordering::AcqRel);
+    }
+
     /// Takes the next noted grant, oldest first.
     pub fn take(&self) -> Option<Answered> {
         self.answered.pop()
@@ -104,8 +118,7 @@ impl Register {
             let mut slots: Vec<Arc<Slot>> = Vec::with_capacity(request.as_ref().len());
             for id in request.as_ref() {
                 let id = id.as_ref();
-                let slot = id.parse().ok().and_then(|id: DeviceId| table.get(id)).filter(|slot| slot.text() == id);
-                let Some(slot) = slot else {
+                let Some(slot) = table.named(id.as_bytes()) else {
                     return Err(Refusal::unknown(resource.name(), id));
                 };
                 if let Some(verdict) = slot.refusal() {

@@ -2,15 +2,17 @@
 
 use super::sync::{AtomicU64, Ordering};
 use crate::ownership::Moment;
-use crossbeam::utils::CachePadded;
 use std::time::Duration;
 
 /// The claim word of one IOMMU group.
 ///
 /// `moment (µs) << 16 | generation << 2 | state`; the moments last for eight years. Every claim makes a new generation, so that the reactor, which learns
 /// later what became of a claim, settles exactly the one it has seen and never a younger one.
+///
+/// Words are not padded to cache lines: an endpoint grants one request at a time, so two words of one line are hardly ever
+/// written at once, and a host may have very many groups (docs/CONCURRENCY.md has the figures).
 #[derive(Debug, Default)]
-pub struct GroupWord(CachePadded<AtomicU64>);
+pub struct GroupWord(AtomicU64);
 
 /// What the word said at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! The lock-free part: what an `Allocate` touches.
 //!
 //! ```text
-//! Resource ──> Table (immutable, swapped) ──> Slot (one device: health word, verdict)
-//!    │                                          └──> GroupWord (one IOMMU group: claim word)
+//! Resource ──> Table (snapshot, swapped: index, marks, encoded list) ──> Slot (one device: verdict, prepared answer)
+//!    │            └──> List (what one message says)                      └──> GroupWord (one IOMMU group: claim word)
 //!    └──> Bell (version and wake-up of ListAndWatch)
 //! ```
 //!
@@ -15,19 +15,26 @@
 //! ```
 
 mod bell;
+mod bits;
 mod grant;
 mod group_word;
+mod index;
+mod list;
 mod preferred;
 mod resource;
+mod response;
 mod slot;
 mod sync;
 mod table;
+pub mod wire;
 
 pub use bell::Bell;
 pub use grant::{Answered, Grant, Refusal, Register};
 pub use group_word::{ClaimState, GroupWord, Snapshot};
+pub use list::List;
 pub use preferred::{PreferenceError, Wish};
 pub use resource::{Resource, Variables};
+pub use response::put_allocate_response;
 pub(crate) use slot::Blueprint;
 pub use slot::Slot;
 pub use table::Table;

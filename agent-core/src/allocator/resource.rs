@@ -1,9 +1,10 @@
 //! One resource: its name, its devices, its variables and its bell.
 
 use super::{
-    Bell, Table,
+    Bell, List, Slot, Table,
     sync::{ArcSwap, AtomicBool, Guard, Ordering},
 };
+use crate::health::Verdict;
 use crate::permit::{self, ResourceName, Settings};
 use crate::variables::{Carried, variables};
 use std::sync::Arc;
@@ -65,6 +66,12 @@ impl Resource {
         self.table.load()
     }
 
+    /// What a `ListAndWatch` message says of it now.
+    #[must_use]
+    pub fn list(&self) -> List {
+        List::of(self.table.load_full())
+    }
+
     /// Its bell: rings when the list or a health changes.
     #[must_use]
     pub const fn bell(&self) -> &Bell {
@@ -83,6 +90,17 @@ impl Resource {
 
     pub(crate) fn set_table(&self, table: Table) {
         self.table.store(Arc::new(table));
+    }
+
+    /// Writes a new verdict on one of its devices; returns whether the health changed. Only the reactor calls this.
+    pub(crate) fn decide(&self, slot: &Slot, verdict: Verdict) -> bool {
+        let changed = slot.decide(verdict);
+        // A slot that is not in the table yet is marked when the table is made.
+        let table = self.table.load();
+        if let Some(place) = table.place(slot.id()) {
+            table.mark(place, slot);
+        }
+        changed
     }
 
     pub(crate) fn retire(&self) {

@@ -1,25 +1,28 @@
 //! One device as it is listed under one resource.
 
 use super::{
-    GroupWord,
+    GroupWord, list,
     sync::{ArcSwap, AtomicBool, Ordering},
+    wire::{self, Field, Fields},
 };
 use crate::{
     device::{DeviceId, GroupId},
-    health::{Health, Verdict},
+    health::{Health, Reason, Verdict},
 };
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A listed device. What it is never changes (another group or NUMA node makes another slot); how it is does.
 #[derive(Debug)]
 pub struct Slot {
     id: DeviceId,
-    text: Box<str>,
     numa: Option<u32>,
     group: Option<GroupId>,
     word: Arc<GroupWord>,
+    /// The id as text, then its device nodes as an `Allocate` response has them. In one piece, because a host may have
+    /// very many devices.
+    prepared: Box<[u8]>,
+    text_len: u8,
     lone: bool,
-    nodes: Box<[Box<str>]>,
     healthy: AtomicBool,
     verdict: ArcSwap<Verdict>,
 }
@@ -45,16 +48,19 @@ impl Blueprint {
 impl Slot {
     pub(crate) fn new(blueprint: Blueprint, verdict: Verdict) -> Self {
         let Blueprint { id, numa, group, word, lone, nodes } = blueprint;
+        let mut prepared = id.to_string().into_bytes();
+        let text_len = u8::try_from(prepared.len()).unwrap_or_default();
+        nodes.iter().for_each(|path| wire::put_node(&mut prepared, path));
         Self {
             id,
-            text: id.to_string().into(),
             numa,
             group,
             word,
+            prepared: prepared.into(),
+            text_len,
             lone,
-            nodes: nodes.into(),
             healthy: AtomicBool::new(verdict.health == Health::Healthy),
-            verdict: ArcSwap::from_pointee(verdict),
+            verdict: ArcSwap::new(shared(verdict)),
         }
     }
 
@@ -66,8 +72,9 @@ impl Slot {
 
     /// The device's id as the kubelet knows it.
     #[must_use]
-    pub const fn text(&self) -> &str {
-        &self.text
+    pub fn text(&self) -> &str {
+        let text = self.prepared.get(..self.text_len.into()).unwrap_or_default();
+        std::str::from_utf8(text).unwrap_or_default()
     }
 
     /// Its NUMA node; none where the kernel says -1.
@@ -95,9 +102,23 @@ impl Slot {
     }
 
     /// The device nodes that a container needs for it, as host paths, `/dev/vfio/vfio` not included.
-    #[must_use]
-    pub const fn nodes(&self) -> &[Box<str>] {
-        &self.nodes
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.prepared_nodes().filter_map(|node| {
+            let mut fields = Fields(node);
+            match fields.next() {
+                Ok(Some(Field::Bytes(1, path))) => std::str::from_utf8(path).ok(),
+                _ => None,
+            }
+        })
+    }
+
+    /// Its device nodes, each a `DeviceSpec` without tag and length.
+    pub(super) fn prepared_nodes(&self) -> impl Iterator<Item = &[u8]> {
+        let mut fields = Fields(self.prepared.get(self.text_len.into()..).unwrap_or_default());
+        std::iter::from_fn(move || match fields.next() {
+            Ok(Some(Field::Bytes(_, node))) => Some(node),
+            _ => None,
+        })
     }
 
     /// Whether the kubelet is told that it may be allocated.
@@ -124,15 +145,10 @@ impl Slot {
         Arc::clone(&self.word)
     }
 
-    /// The most bytes that this device takes in a `ListAndWatch` message: tags, lengths, id, the longer of the two
-    /// health words, and the topology.
+    /// The most bytes that this device takes in a `ListAndWatch` message: with the longer of the two health words.
     #[must_use]
     pub fn listed_size(&self) -> usize {
-        let id = 2 + self.text.len();
-        let health = 2 + "Unhealthy".len();
-        let topology = self.numa.map_or(0, |node| 2 + 2 + 1 + varint_len(node.into()));
-        let device = id + health + topology;
-        1 + varint_len(device as u64) + device
+        list::largest(self.text(), self.numa)
     }
 
     /// Whether this slot is what `blueprint` describes.
@@ -142,18 +158,25 @@ impl Slot {
             && self.group == blueprint.group
             && self.lone == blueprint.lone
             && Arc::ptr_eq(&self.word, &blueprint.word)
-            && *self.nodes == *blueprint.nodes
+            && self.nodes().eq(blueprint.nodes.iter().map(AsRef::as_ref))
     }
 
     /// Writes a new verdict; returns whether the health changed. Only the reactor calls this.
     pub(crate) fn decide(&self, verdict: Verdict) -> bool {
         let healthy = verdict.health == Health::Healthy;
-        self.verdict.store(Arc::new(verdict));
+        self.verdict.store(shared(verdict));
         self.healthy.swap(healthy, Ordering::AcqRel) != healthy
     }
 }
 
-/// The length of a protobuf varint.
-const fn varint_len(value: u64) -> usize {
-    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+/// The verdict behind a pointer; of those that nearly all devices have there is one for all of them.
+fn shared(verdict: Verdict) -> Arc<Verdict> {
+    static READY: OnceLock<Arc<Verdict>> = OnceLock::new();
+    static CLAIMED: OnceLock<Arc<Verdict>> = OnceLock::new();
+    let common = match (verdict.health, &verdict.reason) {
+        (Health::Healthy, Reason::Ready) => &READY,
+        (Health::Healthy, Reason::Claimed) => &CLAIMED,
+        _ => return Arc::new(verdict),
+    };
+    Arc::clone(common.get_or_init(|| Arc::new(verdict)))
 }

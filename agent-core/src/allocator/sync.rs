@@ -39,8 +39,8 @@ mod model {
     pub struct Guard<A>(A);
 
     impl<T> ArcSwap<T> {
-        pub(in super::super) fn from_pointee(value: T) -> Self {
-            Self { current: AtomicUsize::new(0), values: vec![Arc::new(value)].into() }
+        pub(in super::super) fn new(value: Arc<T>) -> Self {
+            Self { current: AtomicUsize::new(0), values: vec![value].into() }
         }
 
         pub(in super::super) fn load_full(&self) -> Arc<T> {
@@ -64,7 +64,7 @@ mod model {
 
     impl<T: Default> Default for ArcSwap<T> {
         fn default() -> Self {
-            Self::from_pointee(T::default())
+            Self::new(Arc::default())
         }
     }
 

@@ -21,6 +21,18 @@ pub struct ParseDeviceIdError {
 }
 
 impl DeviceId {
+    /// The id in the one spelling that the kernel uses, read without building a text: a name in another spelling is
+    /// nobody's.
+    #[inline]
+    #[must_use]
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        if let Ok(usual) = <&[u8; 12]>::try_from(name) {
+            return Bdf::from_usual_name(usual).map(Self::Pci);
+        }
+        let id: Self = std::str::from_utf8(name).ok()?.parse().ok()?;
+        (!name.iter().any(u8::is_ascii_uppercase)).then_some(id)
+    }
+
     /// Whether this is a mediated device.
     #[must_use]
     pub const fn is_mdev(self) -> bool {
@@ -84,8 +96,18 @@ mod tests {
         let mdev: DeviceId = "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001".parse().unwrap();
         assert!(mdev.is_mdev());
         assert_eq!(mdev.to_string(), "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001");
+        assert_eq!(DeviceId::from_name(b"83b8f4f2-509f-382f-3c1e-e6bfe0fa1001"), Some(mdev));
+        assert_eq!(DeviceId::from_name(b"83B8f4f2-509f-382f-3c1e-e6bfe0fa1001"), None);
         for text in ["12", "{83b8f4f2-509f-382f-3c1e-e6bfe0fa1001}", "83b8f4f2509f382f3c1ee6bfe0fa1001", ""] {
             assert!(text.parse::<DeviceId>().is_err(), "{text:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_name_is_read_as_its_text_would_be(text in "[0-9a-fA-F:.+ g-]{0,14}|[0-9a-f]{4,6}:[0-9a-fA-F]{2}:[0-3][0-9a-fg].[0-9a]") {
+            let canonical = text.parse::<DeviceId>().ok().filter(|id| id.to_string() == text);
+            proptest::prop_assert_eq!(DeviceId::from_name(text.as_bytes()), canonical);
         }
     }
 }

@@ -75,14 +75,14 @@ pub struct Sibling<'a> {
 impl Sibling<'_> {
     /// Whether it is proved that somebody else has the group: waiting would not help.
     #[must_use]
-    pub const fn is_proved(&self) -> bool {
+    pub fn is_proved(&self) -> bool {
         self.claim.owner().is_some() && self.settled
     }
 
     /// Whether the device must not be offered because of it. A companion stays on offer until it is proved that no
     /// pod is about to complete its group.
     #[must_use]
-    pub const fn withholds(&self) -> bool {
+    pub fn withholds(&self) -> bool {
         !self.companion || self.is_proved()
     }
 }

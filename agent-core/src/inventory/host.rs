@@ -24,7 +24,8 @@ struct Members {
 
 impl Members {
     fn new(group: Group) -> Self {
-        let ids = group.members.iter().filter_map(|member| member.name.parse().ok()).collect();
+        let mut ids: Vec<DeviceId> = group.members.iter().filter_map(|member| member.name.parse().ok()).collect();
+        ids.shrink_to_fit(); // a large host has thousands of groups, nearly all of one member
         Self { group, ids }
     }
 }

@@ -122,7 +122,7 @@ impl Listing {
         let slot = match before.map(|entry| &entry.slot) {
             // A device that is gone stays what it was.
             Some(slot) if blueprint.as_ref().is_none_or(|blueprint| slot.matches(blueprint)) => {
-                change.health = change.transition.is_some() && slot.decide(verdict);
+                change.health = change.transition.is_some() && self.resource.decide(slot, verdict);
                 // What is in use is listed, also where not all devices fit.
                 change.table = claimed && self.left_out > 0 && self.resource.table().get(scene.id).is_none();
                 Arc::clone(slot)

@@ -273,7 +273,7 @@ impl Inventory {
         let scene = Scene { host, ledger, permit, seen, resource: Some(resource.as_str()), id, now };
         let word = host.group_of(id).map(|group| Arc::clone(self.words.entry(group).or_default()));
         let change = listing.judge(&scene, target, word, &mut self.flaps);
-        let names = self.listed.entry(id).or_default();
+        let names = self.listed.entry(id).or_insert_with(|| Vec::with_capacity(1));
         names.retain(|name| name != resource);
         if listing.slot(id).is_some() {
             names.push(resource.clone());

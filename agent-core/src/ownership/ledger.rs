@@ -25,7 +25,8 @@ pub struct Claim {
     pub order: u64,
     /// Whether this agent answered it. If not, it is older than the agent, or another plugin's.
     pub answered: bool,
-    owner: Option<Owner>,
+    /// Behind a pointer: most claims of a large host have none, or one that fills this many words.
+    owner: Option<Arc<Owner>>,
     /// Whether PodResources, which is the kubelet's memory, has named the owner since the answer.
     confirmed: bool,
 }
@@ -39,14 +40,14 @@ impl Claim {
 
     /// A claim that this agent never answered, and whose owner a source has named.
     #[must_use]
-    pub const fn found(since: Moment, order: u64, owner: Owner) -> Self {
-        Self { since, order, answered: false, owner: Some(owner), confirmed: false }
+    pub fn found(since: Moment, order: u64, owner: Owner) -> Self {
+        Self { since, order, answered: false, owner: Some(Arc::new(owner)), confirmed: false }
     }
 
     /// The owner, once a source has named it.
     #[must_use]
-    pub const fn owner(&self) -> Option<&Owner> {
-        self.owner.as_ref()
+    pub fn owner(&self) -> Option<&Owner> {
+        self.owner.as_deref()
     }
 
     /// Whether a look that began at `begun` and lacks the claim may not know of it yet.
@@ -73,7 +74,7 @@ impl Ledger {
     /// init container hands over to the next, and when it gives a finished pod's device to a new one.
     pub fn answered(&mut self, resource: &Arc<str>, device: DeviceId, at: Moment, order: u64) {
         let claim = Claim::pending(at, order);
-        let claims = self.claims.entry(device).or_default();
+        let claims = self.claims.entry(device).or_insert_with(|| Vec::with_capacity(1));
         match claims.iter_mut().find(|(name, _)| name == resource) {
             // Two answers at the same moment may be noted in either order.
             Some((_, old)) if old.answered && old.order > order => return,
@@ -101,8 +102,8 @@ impl Ledger {
                     if !claim.answered {
                         claim.order = claim.order.max(listed.order(resource, device));
                     }
-                    if claim.owner.as_ref() != Some(&owner) {
-                        claim.owner = Some(owner);
+                    if claim.owner() != Some(&owner) {
+                        claim.owner = Some(Arc::new(owner));
                         changed.insert(device);
                     }
                     return true;
@@ -120,7 +121,7 @@ impl Ledger {
                 && let Some(owner) = listed.owner(resource, device, None)
             {
                 let claim = Claim::found(reading.begun, listed.order(resource, device), owner);
-                self.claims.entry(device).or_default().push((Arc::clone(resource), claim));
+                self.claims.entry(device).or_insert_with(|| Vec::with_capacity(1)).push((Arc::clone(resource), claim));
                 changed.insert(device);
             }
         }

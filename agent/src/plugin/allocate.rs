@@ -1,47 +1,19 @@
-//! `Allocate` and `GetPreferredAllocation`: grants as the container's environment and device nodes.
+//! `Allocate` and `GetPreferredAllocation`: what a container gets, and the status of what is not granted.
 
+use prost::Message as _;
 use std::collections::HashMap;
-use vfiod_core::{
-    allocator::{Grant, PreferenceError, Refusal, Resource, Slot},
-    ownership::note,
+use vfiod_core::allocator::{
+    Grant, PreferenceError, Refusal, Resource, put_allocate_response,
+    wire::Malformed,
 };
-use vfiod_proto::deviceplugin::{ContainerAllocateResponse, DeviceSpec};
+use vfiod_proto::deviceplugin::AllocateResponse;
 
-/// The container node, needed with every group.
-const CONTAINER: &str = "/dev/vfio/vfio";
-
-/// What one container gets for its grant.
-pub(super) fn response(resource: &Resource, grant: &Grant) -> ContainerAllocateResponse {
-    let variables = resource.variables();
-    let mut response = ContainerAllocateResponse::default();
-    response.annotations.extend([note(resource.name().as_str(), grant.order)]);
-    for (names, mdev) in [(&variables.pci, false), (&variables.mdev, true)] {
-        let of_kind = grant.slots.iter().filter(|slot| slot.id().is_mdev() == mdev);
-        let value = of_kind.map(|slot| slot.text()).collect::<Vec<_>>().join(",");
-        if !value.is_empty() {
-            response.envs.extend(names.iter().map(|name| (name.clone(), value.clone())));
-        }
-    }
-    if !grant.slots.is_empty() {
-        response.devices.push(node(CONTAINER));
-    }
-    for path in grant.slots.iter().flat_map(|slot| Slot::nodes(slot)) {
-        if !response.devices.iter().any(|spec| spec.host_path == **path) {
-            response.devices.push(node(path));
-        }
-    }
-    response
-}
-
-/// The variables of one container for its grant.
+/// The variables of one container for its grant, read from the answer that the kubelet gets.
 pub fn environment(resource: &Resource, grant: &Grant) -> HashMap<String, String> {
-    response(resource, grant).envs
-}
-
-/// A device node: the same path inside and outside, read, written and made (as KubeVirt does:
-/// `pkg/virt-handler/device-manager/common.go`, `formatVFIODeviceSpecs`).
-fn node(path: &str) -> DeviceSpec {
-    DeviceSpec { container_path: path.to_owned(), host_path: path.to_owned(), permissions: "mrw".to_owned() }
+    let mut answer = Vec::new();
+    put_allocate_response(&mut answer, resource, std::slice::from_ref(grant));
+    let containers = AllocateResponse::decode(answer.as_slice()).unwrap_or_default().container_responses;
+    containers.into_iter().flat_map(|container| container.envs).collect()
 }
 
 /// The status of a refusal.
@@ -54,6 +26,11 @@ pub(super) fn refused(refusal: &Refusal) -> tonic::Status {
 
 /// The status of a wish that contradicts itself.
 pub(super) fn not_preferred(error: &PreferenceError) -> tonic::Status {
+    tonic::Status::invalid_argument(error.to_string())
+}
+
+/// The status of a request that cannot be read.
+pub(super) fn malformed(error: Malformed) -> tonic::Status {
     tonic::Status::invalid_argument(error.to_string())
 }
 

@@ -47,6 +47,15 @@ pub struct Desk {
     pub fence: mpsc::UnboundedSender<FenceQuery>,
 }
 
+impl Desk {
+    /// Wakes the reactor after a grant, unless it knows that there are some: it looks again by itself soon.
+    pub(super) fn tell_of_grants(&self) {
+        if self.register.must_wake() {
+            self.granted.notify_one();
+        }
+    }
+}
+
 /// "May the container that was given these devices start?"
 #[derive(Debug)]
 pub struct FenceQuery {

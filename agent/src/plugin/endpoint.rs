@@ -177,30 +177,35 @@ impl Endpoint {
     ) -> Result<T, End> {
         let mut work = pin!(work);
         let rung = Arc::clone(&self.rung);
+        // The bell rings for every change of the list, which says nothing of the kubelet.
+        let mut look = true;
         loop {
             let mut rung = pin!(rung.notified());
             rung.as_mut().enable(); // before looking, so that no ring is missed
             if self.resource.is_retired() {
                 return Err(End::Retired);
             }
-            self.kubelet.borrow_and_update();
-            let now = self.kubelet_now();
-            if now.is_some() && now != kubelet {
-                return Err(End::KubeletRestarted);
+            if look {
+                self.kubelet.borrow_and_update();
+                let now = self.kubelet_now();
+                if now.is_some() && now != kubelet {
+                    return Err(End::KubeletRestarted);
+                }
+                if now.is_some() && !running.is_there() {
+                    return Err(End::SocketRemoved);
+                }
             }
-            if now.is_some() && !running.is_there() {
-                return Err(End::SocketRemoved);
-            }
-            tokio::select! {
+            look = tokio::select! {
                 done = &mut work => return Ok(done),
                 _ = self.stop.wait_for(|stop| *stop) => return Err(End::Stopping),
-                () = rung => {}
+                () = rung => false,
                 changed = self.kubelet.changed() => {
                     if changed.is_err() {
                         return Err(End::Stopping);
                     }
+                    true
                 }
-            }
+            };
         }
     }
 }

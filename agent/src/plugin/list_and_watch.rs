@@ -1,14 +1,13 @@
 //! `ListAndWatch`: the list of a resource, sent whole whenever it changes.
 
-use super::{desk::Clock, pace::Pace, running::OpenStream};
+use super::{codec::Message, desk::Clock, pace::Pace, running::OpenStream};
 use futures_util::{Stream, stream};
 use std::{future::Future, sync::Arc};
 use tokio::sync::{Notify, watch};
 use tonic::Status;
-use vfiod_core::{allocator::Resource, health::Health};
-use vfiod_proto::{
-    HEALTHY, UNHEALTHY,
-    deviceplugin::{Device, ListAndWatchResponse, NumaNode, TopologyInfo},
+use vfiod_core::{
+    allocator::{List, Resource},
+    health::Health,
 };
 
 /// One open stream.
@@ -18,7 +17,7 @@ struct Watch {
     clock: Clock,
     pace: Pace,
     stop: watch::Receiver<bool>,
-    sent: Option<ListAndWatchResponse>,
+    sent: Option<List>,
     last: bool,
     _open: Option<OpenStream>,
 }
@@ -33,14 +32,14 @@ pub(super) fn stream(
     clock: Clock,
     stop: watch::Receiver<bool>,
     open: Option<OpenStream>,
-) -> impl Stream<Item = Result<ListAndWatchResponse, Status>> + Send + 'static {
+) -> impl Stream<Item = Result<Message, Status>> + Send + 'static {
     let pace = Pace::new(clock.now());
     let watch = Watch { resource, rung, clock, pace, stop, sent: None, last: false, _open: open };
-    stream::unfold(watch, |mut watch| async move { watch.next().await.map(|list| (Ok(list), watch)) })
+    stream::unfold(watch, |mut watch| async move { watch.next().await.map(|list| (Ok(Message::List(list)), watch)) })
 }
 
 impl Watch {
-    async fn next(&mut self) -> Option<ListAndWatchResponse> {
+    async fn next(&mut self) -> Option<List> {
         let rung = Arc::clone(&self.rung);
         loop {
             if self.last || *self.stop.borrow_and_update() {
@@ -56,8 +55,8 @@ impl Watch {
                 continue;
             }
             self.last = self.resource.is_retired();
-            let list = list(&self.resource);
-            if self.sent.as_ref() != Some(&list) {
+            let list = self.resource.list();
+            if !self.sent.as_ref().is_some_and(|sent| sent.says_the_same(&list)) {
                 self.pace.sent(self.clock.now());
                 self.sent = Some(list.clone());
                 return Some(list);
@@ -73,17 +72,6 @@ impl Watch {
             _ = self.stop.wait_for(|stop| *stop) => None,
         }
     }
-}
-
-/// The list as it is now.
-fn list(resource: &Resource) -> ListAndWatchResponse {
-    let table = resource.table();
-    let devices = table.slots().iter().map(|slot| Device {
-        id: slot.text().to_owned(),
-        health: if slot.is_healthy() { HEALTHY } else { UNHEALTHY }.to_owned(),
-        topology: slot.numa().map(|node| TopologyInfo { nodes: vec![NumaNode { id: node.into() }] }),
-    });
-    ListAndWatchResponse { devices: devices.collect() }
 }
 
 /// How many devices of `resource` are healthy, and how many there are.

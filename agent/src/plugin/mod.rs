@@ -9,6 +9,7 @@
 
 mod allocate;
 mod authority;
+mod codec;
 mod connection;
 mod desk;
 mod endpoint;

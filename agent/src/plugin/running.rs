@@ -3,7 +3,7 @@
 use super::{
     desk::Desk,
     incoming::incoming,
-    server::Service,
+    server::{Inner, Service},
     socket::{Socket, SocketError},
 };
 use std::{
@@ -22,7 +22,6 @@ use tokio::{
 };
 use tracing::warn;
 use vfiod_core::allocator::Resource;
-use vfiod_proto::deviceplugin::device_plugin_server::DevicePluginServer;
 
 /// A kubelet up to 1.32 disconnects the live client of a name when an old stream of that name ends: the old stream must
 /// have ended before the name is registered again.
@@ -65,7 +64,7 @@ impl Running {
         let (socket, listener) = Socket::bind(folder, resource.name())?;
         let (end, mut ended) = watch::channel(false);
         let calls = Arc::new(Calls::default());
-        let service = Service {
+        let service = Inner {
             resource: Arc::clone(resource),
             desk: desk.clone(),
             rung: Arc::clone(rung),
@@ -78,7 +77,7 @@ impl Running {
                 let _ = ended.wait_for(|end| *end).await;
             };
             let served = tonic::transport::Server::builder()
-                .add_service(DevicePluginServer::new(service))
+                .add_service(Service::from(service))
                 .serve_with_incoming_shutdown(incoming(listener, name.clone()), stop)
                 .await;
             if let Err(error) = served {

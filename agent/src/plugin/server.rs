@@ -1,16 +1,35 @@
 //! The gRPC service of one resource.
+//!
+//! Written by hand where tonic would generate it: generated code reads every id into a text of its own and builds every
+//! message anew. Here requests are read where they lie, and answers are made of bytes that were prepared at discovery.
 
-use super::{allocate, desk::Desk, list_and_watch, pre_start, running::Calls};
-use futures_util::Stream;
-use std::{pin::Pin, sync::Arc};
+use super::{
+    allocate,
+    codec::{Message, Prepared, read},
+    desk::Desk,
+    list_and_watch, pre_start,
+    running::Calls,
+};
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 use tokio::sync::{Notify, watch};
-use tonic::{Request, Response, Status, transport::server::UdsConnectInfo};
-use tracing::{info, warn};
-use vfiod_core::allocator::{Resource, Wish};
+use tonic::{
+    Request, Response, Status,
+    body::Body,
+    codegen::http,
+    server::{Grpc, NamedService},
+    transport::server::UdsConnectInfo,
+};
+use tower::{Service as Tower, service_fn};
+use tracing::{debug, warn};
+use vfiod_core::allocator::{self, Resource, wire};
 use vfiod_proto::deviceplugin::{
-    AllocateRequest, AllocateResponse, ContainerPreferredAllocationResponse, DevicePluginOptions, Empty,
-    ListAndWatchResponse, PreStartContainerRequest, PreStartContainerResponse, PreferredAllocationRequest,
-    PreferredAllocationResponse, device_plugin_server::DevicePlugin,
+    DevicePluginOptions, PreStartContainerRequest, PreStartContainerResponse, device_plugin_server::SERVICE_NAME,
 };
 
 /// The options of every endpoint: the fence is always asked for, and advice is always given.
@@ -18,7 +37,11 @@ pub(super) const OPTIONS: DevicePluginOptions =
     DevicePluginOptions { pre_start_required: true, get_preferred_allocation_available: true };
 
 /// Serves one resource.
-pub(super) struct Service {
+#[derive(Clone)]
+pub(super) struct Service(Arc<Inner>);
+
+/// What the service of one resource needs.
+pub(super) struct Inner {
     pub(super) resource: Arc<Resource>,
     pub(super) desk: Desk,
     /// Woken by the resource's bell.
@@ -29,59 +52,102 @@ pub(super) struct Service {
     pub(super) calls: Arc<Calls>,
 }
 
-#[tonic::async_trait]
-impl DevicePlugin for Service {
-    async fn get_device_plugin_options(&self, _: Request<Empty>) -> Result<Response<DevicePluginOptions>, Status> {
-        Ok(Response::new(OPTIONS))
+impl From<Inner> for Service {
+    fn from(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+}
+
+impl NamedService for Service {
+    const NAME: &'static str = SERVICE_NAME;
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
+
+impl Tower<http::Request<Body>> for Service {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
 
-    type ListAndWatchStream = Pin<Box<dyn Stream<Item = Result<ListAndWatchResponse, Status>> + Send>>;
-
-    async fn list_and_watch(&self, request: Request<Empty>) -> Result<Response<Self::ListAndWatchStream>, Status> {
-        let caller = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
-        let open = self.calls.stream_opens(caller);
-        let (resource, rung) = (Arc::clone(&self.resource), Arc::clone(&self.rung));
-        let stream = list_and_watch::stream(resource, rung, self.desk.clock, self.stop.clone(), open);
-        Ok(Response::new(Box::pin(stream)))
-    }
-
-    async fn get_preferred_allocation(
-        &self,
-        request: Request<PreferredAllocationRequest>,
-    ) -> Result<Response<PreferredAllocationResponse>, Status> {
-        let now = self.desk.clock.now();
-        let mut container_responses = Vec::new();
-        for wish in &request.get_ref().container_requests {
-            let size = usize::try_from(wish.allocation_size).unwrap_or_default();
-            let wish = Wish { available: &wish.available_device_i_ds, required: &wish.must_include_device_i_ds, size };
-            let device_i_ds = self.resource.prefer(wish, now).map_err(|error| allocate::not_preferred(&error))?;
-            container_responses.push(ContainerPreferredAllocationResponse { device_i_ds });
+    fn call(&mut self, request: http::Request<Body>) -> Answer {
+        let inner = Arc::clone(&self.0);
+        let method = request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE_NAME));
+        match method {
+            Some("/Allocate") => unary(request, move |request| std::future::ready(inner.allocate(request.get_ref()))),
+            Some("/GetPreferredAllocation") => {
+                unary(request, move |request| std::future::ready(inner.preferred(request.get_ref())))
+            }
+            Some("/GetDevicePluginOptions") => unary(request, |_| std::future::ready(Ok(Message::of(&OPTIONS)))),
+            Some("/PreStartContainer") => {
+                unary(request, move |request| Arc::clone(&inner).pre_start(request.into_inner()))
+            }
+            Some("/ListAndWatch") => Box::pin(async move {
+                let lists = service_fn(move |request: Request<_>| {
+                    let caller = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+                    let open = inner.calls.stream_opens(caller);
+                    let (resource, rung) = (Arc::clone(&inner.resource), Arc::clone(&inner.rung));
+                    let lists = list_and_watch::stream(resource, rung, inner.desk.clock, inner.stop.clone(), open);
+                    std::future::ready(Ok::<_, Status>(Response::new(Box::pin(lists))))
+                });
+                Ok(Grpc::new(Prepared).server_streaming(lists, request).await)
+            }),
+            _ => Box::pin(std::future::ready(Ok(Status::unimplemented("no such method").into_http()))),
         }
-        Ok(Response::new(PreferredAllocationResponse { container_responses }))
+    }
+}
+
+/// Serves a call with one request and one answer.
+fn unary<F>(
+    request: http::Request<Body>,
+    mut serve: impl FnMut(Request<prost::bytes::Bytes>) -> F + Send + 'static,
+) -> Answer
+where
+    F: Future<Output = Result<Message, Status>> + Send + 'static,
+{
+    Box::pin(async move {
+        let answer = service_fn(move |request| {
+            let answer = serve(request);
+            async move { answer.await.map(Response::new) }
+        });
+        Ok(Grpc::new(Prepared).unary(answer, request).await)
+    })
+}
+
+impl Inner {
+    fn preferred(&self, request: &[u8]) -> Result<Message, Status> {
+        let now = self.desk.clock.now();
+        let (mut answer, mut container) = (Vec::with_capacity(256), Vec::with_capacity(256));
+        for wish in wire::preferred_requests(request).map_err(allocate::malformed)? {
+            container.clear();
+            self.resource.prefer_encoded(wish, now, &mut container).map_err(|error| allocate::not_preferred(&error))?;
+            wire::put_field(&mut answer, 1, &container);
+        }
+        Ok(Message::Bytes(answer))
     }
 
-    async fn allocate(&self, request: Request<AllocateRequest>) -> Result<Response<AllocateResponse>, Status> {
-        let requests: Vec<&Vec<String>> =
-            request.get_ref().container_requests.iter().map(|container| &container.devices_ids).collect();
+    fn allocate(&self, request: &[u8]) -> Result<Message, Status> {
+        let requests = wire::allocate_request(request).map_err(allocate::malformed)?;
         let grants = self.desk.register.grant(&self.resource, &requests, self.desk.clock.now()).map_err(|refusal| {
             warn!(resource = %self.resource.name(), "Allocate refused: {refusal}");
             allocate::refused(&refusal)
         })?;
-        self.desk.granted.notify_one();
-        let container_responses = grants.iter().map(|grant| allocate::response(&self.resource, grant)).collect();
+        self.desk.tell_of_grants();
+        let mut answer = Vec::with_capacity(512);
+        allocator::put_allocate_response(&mut answer, &self.resource, &grants);
         for request in requests {
-            info!(resource = %self.resource.name(), devices = request.join(","), "allocated");
+            debug!(resource = %self.resource.name(), devices = request.join(","), "allocated");
         }
-        Ok(Response::new(AllocateResponse { container_responses }))
+        Ok(Message::Bytes(answer))
     }
 
-    async fn pre_start_container(
-        &self,
-        request: Request<PreStartContainerRequest>,
-    ) -> Result<Response<PreStartContainerResponse>, Status> {
-        let ids = &request.get_ref().devices_ids;
-        match pre_start::pre_start(&self.desk, &self.resource, ids).await {
-            Ok(()) => Ok(Response::new(PreStartContainerResponse {})),
+    async fn pre_start(self: Arc<Self>, request: prost::bytes::Bytes) -> Result<Message, Status> {
+        let ids = read::<PreStartContainerRequest>(request)?.devices_ids;
+        match pre_start::pre_start(&self.desk, &self.resource, &ids).await {
+            Ok(()) => Ok(Message::of(&PreStartContainerResponse {})),
             Err(status) => {
                 warn!(resource = %self.resource.name(), devices = ids.join(","), "PreStartContainer refused: {}", status.message());
                 Err(status)

@@ -139,8 +139,13 @@ struct Node {
     awaits_ownership: bool,
     rescan: Duration,
     next_rescan: Moment,
+    /// When to look for grants again, for which nobody wakes the loop until then.
+    next_grants: Option<Moment>,
     wake: Option<Moment>,
 }
+
+/// How long a grant may lie where one came just before it: a crowd of calls does not wake the loop for each.
+const GRANTS_TOGETHER: Duration = Duration::from_millis(2);
 
 /// Runs until [`Command::Stop`]. The configuration has been read by the caller, who needs to know when it is bad.
 ///
@@ -178,6 +183,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
         awaits_ownership: false,
         rescan: options.rescan,
         next_rescan: clock.now() + options.rescan,
+        next_grants: None,
         wake: None,
     };
 
@@ -212,7 +218,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
 
     loop {
         ears.ownership.plan(node.awaits_ownership);
-        let timer = [node.wake, node.fences.deadline(), node.retries.next()]
+        let timer = [node.wake, node.fences.deadline(), node.retries.next(), node.next_grants]
             .into_iter()
             .flatten()
             .chain([node.next_rescan])
@@ -228,7 +234,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
             }
             batch = next_probe(&mut ears.probe) => node.probed(&batch, &mut ears),
             batch = ears.watcher.next() => node.watched(batch?, &mut ears),
-            () = ears.channels.desk.granted.notified() => ears.ownership.want(),
+            () = ears.channels.desk.granted.notified() => node.granted(&mut ears, clock.now()),
             Some(query) = ears.channels.fence.recv() => node.ask(query, &mut ears),
             Some(query) = ears.channels.queries.recv() => match query {
                 Query::Look(look) => ears.holders.ask(look),
@@ -280,10 +286,30 @@ impl Node {
         self.fences.look(&self.inventory, ears.channels.desk.clock.now());
     }
 
-    /// Notes what was answered to the kubelet since the last look.
-    fn take_grants(&mut self, ears: &Ears) {
+    /// Notes what was answered to the kubelet since the last look; returns whether there was anything.
+    fn take_grants(&mut self, ears: &Ears) -> bool {
+        let mut any = false;
         while let Some(answered) = ears.channels.desk.register.take() {
             self.inventory.answered(&answered);
+            any = true;
+        }
+        any
+    }
+
+    /// Something was granted; more may follow at once, for which nobody wakes the loop.
+    fn granted(&mut self, ears: &mut Ears, now: Moment) {
+        ears.channels.desk.register.must_wake(); // awake it is
+        ears.ownership.want();
+        self.next_grants = Some(now + GRANTS_TOGETHER);
+    }
+
+    /// The time of the grants that came together is over: from the next one on the loop is woken again, unless there
+    /// were more.
+    fn grants_again(&mut self, ears: &mut Ears, now: Moment) {
+        self.next_grants = None;
+        ears.channels.desk.register.sleeps();
+        if self.take_grants(ears) {
+            self.granted(ears, now);
         }
     }
 
@@ -315,6 +341,9 @@ impl Node {
     }
 
     fn timer(&mut self, ears: &mut Ears, now: Moment) {
+        if self.next_grants.is_some_and(|at| at <= now) {
+            self.grants_again(ears, now);
+        }
         ears.host.want_devices(self.retries.take(now));
         if self.next_rescan <= now {
             self.rescan(ears, now);

@@ -7,13 +7,18 @@
 //!         others:     groups that somebody else has, devices that are unhealthy, ids that are not listed any more
 //! ```
 
+mod asked;
 mod offer;
 mod plan;
 
-use super::{Resource, Slot};
-use crate::{device::DeviceId, ownership::Moment};
+use super::{
+    Resource,
+    wire::{self, Field, Fields, Malformed},
+};
+use crate::ownership::Moment;
+use asked::Asked;
 use offer::Offer;
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 /// What a container wishes: some of `available`, all of `required`.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +50,9 @@ pub enum PreferenceError {
         /// How many are asked for.
         size: usize,
     },
+    /// The request cannot be read.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
 }
 
 impl Resource {
@@ -57,31 +65,76 @@ impl Resource {
     /// # Errors
     /// When the wish contradicts itself.
     pub fn prefer(&self, wish: Wish<'_>, now: Moment) -> Result<Vec<String>, PreferenceError> {
-        let Wish { available, required, size } = wish;
-        let mut seen: HashSet<&str> = HashSet::with_capacity(available.len());
-        let required: Vec<&str> = required.iter().map(String::as_str).filter(|id| seen.insert(id)).collect();
-        let available: Vec<&str> = available.iter().map(String::as_str).filter(|id| seen.insert(id)).collect();
-        let offered = required.len() + available.len();
-        if required.len() > size {
-            return Err(PreferenceError::TooManyRequired { required: required.len(), size });
-        }
-        if offered < size {
-            return Err(PreferenceError::TooFew { size, offered });
-        }
         let table = self.table();
-        let slots = |ids: &[&str]| -> Vec<&Slot> {
-            let slot = |id: &&str| table.get(id.parse::<DeviceId>().ok()?).filter(|slot| slot.text() == *id);
-            ids.iter().filter_map(slot).map(Arc::as_ref).collect()
-        };
-        let (anchors, listed) = (slots(&required), slots(&available));
-        let ranked = Offer::sort(&anchors, listed, now).choose(&anchors, size - required.len());
-        let mut chosen = required;
-        chosen.extend(ranked.iter().map(|slot| slot.text()));
-        let taken: HashSet<&str> = chosen.iter().copied().collect();
-        let rest: Vec<&str> =
-            available.into_iter().filter(|id| !taken.contains(id)).take(size - chosen.len()).collect();
-        Ok(chosen.into_iter().chain(rest).map(str::to_owned).collect())
+        let mut asked = Asked::new(&table);
+        wish.available.iter().try_for_each(|id| asked.offer(id.as_bytes()))?;
+        wish.required.iter().try_for_each(|id| asked.require(id.as_bytes()))?;
+        let again = wish.available.iter().map(|id| id.as_bytes());
+        Ok(choose(&asked, wish.size, now, again)?.into_iter().map(str::to_owned).collect())
     }
+
+    /// Chooses as [`prefer`](Self::prefer) does for a `ContainerPreferredAllocationRequest` as it came, and appends the
+    /// `ContainerPreferredAllocationResponse`.
+    ///
+    /// # Errors
+    /// When the wish contradicts itself or cannot be read.
+    pub fn prefer_encoded(&self, container: &[u8], now: Moment, to: &mut Vec<u8>) -> Result<(), PreferenceError> {
+        let table = self.table();
+        let mut asked = Asked::new(&table);
+        let (mut fields, mut size) = (Fields(container), 0);
+        while let Some(field) = fields.next()? {
+            match field {
+                Field::Bytes(1, id) => asked.offer(id)?,
+                Field::Bytes(2, id) => asked.require(id)?,
+                // An int32; a negative one asks for nothing.
+                Field::Varint(3, number) => size = usize::try_from(number as i32).unwrap_or_default(),
+                _ => {}
+            }
+        }
+        let mut fields = Fields(container);
+        let again = std::iter::from_fn(|| {
+            loop {
+                match fields.next() {
+                    Ok(Some(Field::Bytes(1, id))) => return Some(id),
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(_) => return None,
+                }
+            }
+        });
+        let chosen = choose(&asked, size, now, again)?;
+        chosen.into_iter().for_each(|id| wire::put_field(to, 1, id.as_bytes()));
+        Ok(())
+    }
+}
+
+/// Chooses; `again` gives the offered ids once more, in their order.
+fn choose<'a>(
+    asked: &Asked<'a>,
+    size: usize,
+    now: Moment,
+    again: impl Iterator<Item = &'a [u8]>,
+) -> Result<Vec<&'a str>, PreferenceError> {
+    let required = asked.required();
+    if required.len() > size {
+        return Err(PreferenceError::TooManyRequired { required: required.len(), size });
+    }
+    let (offered, needed) = (asked.offered(), size - required.len());
+    let offered_in_all = required.len() + offered.len() + asked.strangers();
+    if offered_in_all < size {
+        return Err(PreferenceError::TooFew { size, offered: offered_in_all });
+    }
+    let (table, anchors) = (asked.table(), asked.anchors());
+    let ranked = Offer::sort(table, &anchors, &offered, needed, now).choose(&anchors, needed);
+    let mut chosen = required;
+    chosen.extend(ranked.into_iter().map(|slot| slot.text()));
+    if chosen.len() < size {
+        let mut taken: HashSet<&str> = chosen.iter().copied().collect();
+        let rest = again.filter_map(|id| std::str::from_utf8(id).ok()).filter(|&id| taken.insert(id));
+        let missing = size - chosen.len();
+        let rest: Vec<&str> = rest.take(missing).collect();
+        chosen.extend(rest);
+    }
+    Ok(chosen)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The devices on offer, by what speaks for and against them.
 
-use super::plan::{Bundle, plan};
+use super::plan::{Bundle, NodeOffer, plan};
 use crate::{
-    allocator::{ClaimState, Slot},
+    allocator::{ClaimState, Slot, Table, bits::Bits},
     device::GroupId,
     health::COMPANION_WINDOW,
     ownership::Moment,
@@ -20,36 +20,47 @@ pub(super) struct Offer<'a> {
     /// Of a required device's group, or of one claimed moments ago: the same pod may be asking.
     companions: Vec<&'a Slot>,
     /// Healthy, of groups that nobody has, by NUMA node.
-    idle: BTreeMap<Numa, Vec<Bundle<'a>>>,
+    idle: BTreeMap<Numa, NodeOffer<'a>>,
     /// Of groups that somebody else has, or unhealthy.
     busy: Vec<&'a Slot>,
 }
 
 impl<'a> Offer<'a> {
-    /// Sorts what is `listed`; devices that `Allocate` would refuse are left out.
-    pub(super) fn sort(anchors: &[&Slot], mut listed: Vec<&'a Slot>, now: Moment) -> Self {
-        // The kubelet offers them in any order (it keeps sets); the advice must not depend on that.
-        listed.sort_unstable_by_key(|slot| slot.id());
+    /// Sorts what is `offered`, in the order of the ids: the kubelet offers them in any order (it keeps sets), and the
+    /// advice must not depend on that. Devices that `Allocate` would refuse are left out, and so are lone idle devices
+    /// beyond those that can be `needed`.
+    pub(super) fn sort(table: &'a Table, anchors: &[&Slot], offered: &Bits, needed: usize, now: Moment) -> Self {
         let anchored: HashSet<GroupId> = anchors.iter().filter_map(|slot| slot.group()).collect();
-        let (mut companions, mut idle, mut busy) = (Vec::new(), Vec::new(), Vec::new());
-        for slot in listed.into_iter().filter(|slot| slot.refusal().is_none()) {
-            let word = slot.group_word().load();
+        let unhealthy = Bits::from_words(table.unhealthy());
+        let (mut companions, mut busy, mut grouped) = (Vec::new(), Vec::new(), Vec::new());
+        let mut lone = Bits::new(table.slots().len());
+        for place in offered.without(table.refused()).iter() {
+            let Some(word) = table.word(place).map(|word| word.load()) else { continue };
             let claimed = word.state() != ClaimState::Free;
+            let healthy = !unhealthy.contains(place);
+            // Nearly all are idle, lone, and of no group that is asked about: they are not even looked at.
+            if !claimed && healthy && anchored.is_empty() && table.lay.lone.contains(place) {
+                lone.insert(place);
+                continue;
+            }
+            let Some(slot) = table.slots().get(place).map(AsRef::as_ref) else { continue };
             if slot.group().is_some_and(|group| anchored.contains(&group)) {
                 companions.push((Moment::MAX, slot));
-            } else if claimed && slot.is_healthy() && now.saturating_sub(word.moment()) <= COMPANION_WINDOW {
+            } else if claimed && healthy && now.saturating_sub(word.moment()) <= COMPANION_WINDOW {
                 // Unhealthy: the claim is under this same resource, for which a container asks only once.
                 companions.push((word.moment(), slot));
-            } else if claimed || !slot.is_healthy() {
+            } else if claimed || !healthy {
                 busy.push(slot);
+            } else if slot.is_lone() {
+                lone.insert(place);
             } else {
-                idle.push(slot);
+                grouped.push(slot);
             }
         }
         // The latest claim is the likeliest to be that of the pod which is being admitted now.
         companions.sort_by_key(|&(moment, slot)| (Reverse(moment), slot.group()));
         let companions = companions.into_iter().map(|(_, slot)| slot).collect();
-        Self { companions, idle: by_node(idle), busy }
+        Self { companions, idle: by_node(table, &lone, grouped, needed), busy }
     }
 
     /// The best `needed` of them; fewer only where there are no more.
@@ -60,29 +71,38 @@ impl<'a> Offer<'a> {
         while chosen.len() < needed {
             let left = needed - chosen.len();
             let near = used.iter().copied().find(|node| idle.contains_key(node));
-            let Some(bundles) = near.or_else(|| best_node(&idle, left)).and_then(|node| idle.remove(&node)) else {
+            let Some(offer) = near.or_else(|| best_node(&idle, left)).and_then(|node| idle.remove(&node)) else {
                 break;
             };
-            chosen.extend(plan(&bundles, left).slots);
+            chosen.extend(plan(&offer, left).slots);
         }
         chosen.extend(busy.into_iter().take(needed - chosen.len()));
         chosen
     }
 }
 
-/// Gathers the devices of each group, and the groups of each node.
-fn by_node(slots: Vec<&Slot>) -> BTreeMap<Numa, Vec<Bundle<'_>>> {
-    let mut nodes: BTreeMap<Numa, Vec<Bundle<'_>>> = BTreeMap::new();
-    let mut places: HashMap<(Numa, GroupId), usize> = HashMap::with_capacity(slots.len());
-    for slot in slots {
-        let bundles = nodes.entry(slot.numa()).or_default();
+/// Gathers what each node offers: of the lone ones as many as can be needed, of the others the devices of each group.
+fn by_node<'a>(table: &'a Table, lone: &Bits, grouped: Vec<&'a Slot>, needed: usize) -> BTreeMap<Numa, NodeOffer<'a>> {
+    let mut nodes: BTreeMap<Numa, NodeOffer<'_>> = BTreeMap::new();
+    for (&node, members) in table.lay.nodes.iter().zip(&table.lay.of_node) {
+        let lone = lone.and(members);
+        let count = lone.len();
+        if count > 0 {
+            let slots = lone.iter().take(needed).filter_map(|place| table.slots().get(place)).map(AsRef::as_ref);
+            nodes.insert(node, NodeOffer { count, lone: slots.collect(), bundles: Vec::new() });
+        }
+    }
+    let mut places: HashMap<(Numa, GroupId), usize> = HashMap::with_capacity(grouped.len());
+    for slot in grouped {
+        let NodeOffer { count, bundles, .. } = nodes.entry(slot.numa()).or_default();
+        *count += 1;
         let place = match slot.group() {
             Some(group) => *places.entry((slot.numa(), group)).or_insert(bundles.len()),
             None => bundles.len(),
         };
         match bundles.get_mut(place) {
             Some(bundle) => bundle.push(slot),
-            None => bundles.push(vec![slot]),
+            None => bundles.push(Bundle::from([slot])),
         }
     }
     nodes
@@ -90,12 +110,11 @@ fn by_node(slots: Vec<&Slot>) -> BTreeMap<Numa, Vec<Bundle<'_>>> {
 
 /// The node that can give all that is needed at the least loss, and of equal ones the smallest, so that large ones stay
 /// whole; where none can, the largest.
-fn best_node(nodes: &BTreeMap<Numa, Vec<Bundle<'_>>>, needed: usize) -> Option<Numa> {
-    let best = nodes.iter().min_by_key(|(node, bundles)| {
-        let count: usize = bundles.iter().map(Vec::len).sum();
-        let enough = count >= needed;
-        let loss = enough.then(|| plan(bundles, needed).loss);
-        (!enough, loss, if enough { count } else { usize::MAX - count }, **node)
+fn best_node(nodes: &BTreeMap<Numa, NodeOffer<'_>>, needed: usize) -> Option<Numa> {
+    let best = nodes.iter().min_by_key(|(node, offer)| {
+        let enough = offer.count >= needed;
+        let loss = enough.then(|| plan(offer, needed).loss);
+        (!enough, loss, if enough { offer.count } else { usize::MAX - offer.count }, **node)
     });
     best.map(|(&node, _)| node)
 }

@@ -6,6 +6,17 @@ use std::{cmp::Reverse, collections::BTreeSet};
 /// The devices of one group that are on offer; never empty.
 pub(super) type Bundle<'a> = Vec<&'a Slot>;
 
+/// What one NUMA node offers.
+#[derive(Default)]
+pub(super) struct NodeOffer<'a> {
+    /// How many devices.
+    pub(super) count: usize,
+    /// Devices without a companion under any resource: the first ones, as many as can be needed.
+    pub(super) lone: Vec<&'a Slot>,
+    /// The others, by group.
+    pub(super) bundles: Vec<Bundle<'a>>,
+}
+
 /// The devices to take, and what others lose by it.
 pub(super) struct Plan<'a> {
     pub(super) slots: Vec<&'a Slot>,
@@ -23,15 +34,15 @@ pub(super) struct Loss {
     parted: usize,
 }
 
-/// Plans to take `needed` of the bundles, or all where there are fewer.
+/// Plans to take `needed` of what a node offers, or all where there are fewer.
 ///
 /// At most one group is split. What is left of it is lost anyway, so all that does not come in whole groups is taken
 /// from it then, and lone devices are left to others.
-pub(super) fn plan<'a>(bundles: &[Bundle<'a>], needed: usize) -> Plan<'a> {
-    let needed = needed.min(bundles.iter().map(Vec::len).sum());
-    let (lone, mut groups): (Vec<&Bundle<'_>>, Vec<_>) = bundles.iter().partition(|bundle| bundle.len() == 1);
-    let mut lone: Vec<&Slot> = lone.into_iter().flatten().copied().collect();
-    lone.sort_by_key(|slot| !slot.is_lone());
+pub(super) fn plan<'a>(offer: &NodeOffer<'a>, needed: usize) -> Plan<'a> {
+    let needed = needed.min(offer.count);
+    let (single, mut groups): (Vec<&Bundle<'_>>, Vec<_>) = offer.bundles.iter().partition(|bundle| bundle.len() == 1);
+    let mut lone: Vec<&Slot> = offer.lone.clone();
+    lone.extend(single.into_iter().flatten());
     groups.sort_by_key(|group| Reverse(group.len()));
 
     let (whole, others) = whole_groups(groups, needed);

@@ -2,12 +2,13 @@
 
 use super::{super::*, *};
 use crate::{
-    device::{Bdf, GroupId},
+    device::{Bdf, DeviceId, GroupId},
     health::{Health, Reason, Verdict},
 };
 use proptest::prelude::*;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 

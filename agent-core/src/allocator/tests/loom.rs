@@ -102,7 +102,7 @@ fn loom_whoever_sees_the_new_version_sees_what_the_bell_was_rung_for() {
 #[test]
 fn loom_a_stream_that_looks_after_it_listens_misses_nothing() {
     model(|| {
-        let (slot, wakes) = (slot(1), Arc::new(AtomicUsize::new(0)));
+        let (slot, healthy, wakes) = (slot(1), slot(1), Arc::new(AtomicUsize::new(0)));
         let resource = Arc::new(resource(vec![Arc::clone(&slot)]));
         let woken = Arc::clone(&wakes);
         resource.bell().connect(move || {
@@ -111,13 +111,14 @@ fn loom_a_stream_that_looks_after_it_listens_misses_nothing() {
         let reactor = {
             let (slot, resource) = (Arc::clone(&slot), Arc::clone(&resource));
             thread::spawn(move || {
-                slot.decide(removed());
+                resource.decide(&slot, removed());
                 resource.bell().ring();
             })
         };
         let listening = wakes.load(Ordering::Acquire);
-        let sent_healthy = slot.is_healthy();
+        let sent = resource.list();
         reactor.join().unwrap();
+        let sent_healthy = sent.says_the_same(&List::of(Arc::new(Table::new(vec![healthy]))));
         assert!(!sent_healthy || wakes.load(Ordering::Acquire) > listening, "a change is never sent");
     });
 }
@@ -156,5 +157,26 @@ fn loom_a_device_that_leaves_the_list_is_granted_or_unknown_and_never_half_of_it
             assert_eq!(slot.group_word().load().state() == ClaimState::Pending, granted);
         }
         assert_eq!(register.take().is_some(), granted);
+    });
+}
+
+#[test]
+fn loom_no_grant_is_left_unheard_when_the_reactor_is_not_woken_for_each() {
+    model(|| {
+        let register = Arc::new(Register::default());
+        let resource = Arc::new(resource(vec![slot(1), slot(2)]));
+        let grant = |bus: u8| {
+            let (register, resource) = (Arc::clone(&register), Arc::clone(&resource));
+            thread::spawn(move || {
+                register.grant(&resource, &[[id(bus).to_string()]], NOW).unwrap();
+                register.must_wake()
+            })
+        };
+        register.must_wake(); // the reactor is awake
+        let (one, other) = (grant(1), grant(2));
+        register.sleeps();
+        let heard = std::iter::from_fn(|| register.take()).count();
+        let woken = [one, other].map(|grant| grant.join().unwrap()).into_iter().any(|woken| woken);
+        assert!(woken || heard == 2, "{heard} of 2 were heard, and nobody wakes the reactor for the rest");
     });
 }

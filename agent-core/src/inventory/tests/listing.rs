@@ -92,7 +92,7 @@ fn a_character_device_that_comes_later_is_handed_out_too() {
         host.devices.get_mut(&gpu(1)).unwrap().cdevs = vec!["vfio0".into()];
     });
     let nodes = |node: &Node| -> Vec<String> {
-        node.resource(GPU).table().get(gpu(1)).unwrap().nodes().iter().map(ToString::to_string).collect()
+        node.resource(GPU).table().get(gpu(1)).unwrap().nodes().map(ToString::to_string).collect()
     };
     assert_eq!(nodes(&node), ["/dev/vfio/1"], "kernels without IOMMUFD list the name and offer no node");
     node.node(&DevNode::Cdev("vfio0".into()), true);
@@ -155,6 +155,6 @@ fn a_device_that_moves_to_another_numa_node_or_group_is_listed_anew() {
     });
     let table = node.resource(GPU).table();
     let slot = table.get(gpu(1)).unwrap();
-    assert_eq!((slot.numa(), slot.group(), &*slot.nodes()[0]), (None, Some(77), "/dev/vfio/77"));
+    assert_eq!((slot.numa(), slot.group(), slot.nodes().next().unwrap()), (None, Some(77), "/dev/vfio/77"));
     assert_eq!(node.inventory.host().members_of(1), []);
 }
