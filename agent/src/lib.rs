@@ -23,6 +23,7 @@ pub mod conform;
 pub mod discovery;
 pub mod holders;
 pub mod io;
+pub mod memory;
 pub mod monitor;
 pub mod ownership;
 pub mod plugin;

@@ -77,7 +77,7 @@ fn effort(quick: bool, devices: usize) -> Effort {
     let large = devices > 4096;
     match (quick, large) {
         (true, false) => Effort { rounds: 3, calls: 1000, flips: 15, idle_seconds: 4 },
-        (true, true) => Effort { rounds: 2, calls: 800, flips: 10, idle_seconds: 4 },
+        (true, true) => Effort { rounds: 2, calls: 800, flips: 10, idle_seconds: 10 },
         (false, _) => Effort { rounds: 10, calls: 5000, flips: 30, idle_seconds: 25 },
     }
 }

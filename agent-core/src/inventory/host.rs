@@ -1,15 +1,15 @@
 //! What the host has: devices, groups and nodes as last read.
 
 use crate::device::{DevNodes, Device, DeviceId, Group, GroupId, Member, Node};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The facts that discovery reported last.
 ///
 /// A device whose own link names a group is a member of it, whether the group has been read since or not.
 #[derive(Debug, Default)]
 pub struct Host {
-    devices: HashMap<DeviceId, Device>,
-    groups: HashMap<GroupId, Members>,
+    devices: BTreeMap<DeviceId, Device>,
+    groups: BTreeMap<GroupId, Members>,
     /// Which device has a character device of this name.
     cdevs: HashMap<String, DeviceId>,
     nodes: DevNodes,
@@ -23,7 +23,8 @@ struct Members {
 }
 
 impl Members {
-    fn new(group: Group) -> Self {
+    fn new(mut group: Group) -> Self {
+        group.members.shrink_to_fit();
         let mut ids: Vec<DeviceId> = group.members.iter().filter_map(|member| member.name.parse().ok()).collect();
         ids.shrink_to_fit(); // a large host has thousands of groups, nearly all of one member
         Self { group, ids }
@@ -101,6 +102,7 @@ impl Host {
         groups: Vec<Group>,
         complete: &Completeness,
     ) -> BTreeSet<DeviceId> {
+        let first = self.devices.is_empty();
         let seen: BTreeSet<DeviceId> = devices.iter().map(|device| device.id).collect();
         let gone: Vec<DeviceId> =
             self.devices.keys().filter(|id| !seen.contains(id) && complete.proves_gone(**id)).copied().collect();
@@ -120,6 +122,11 @@ impl Host {
             for id in vanished {
                 changed.extend(self.set_group(id, None));
             }
+        }
+        if first {
+            // Built in one go a tree has full leaves, where one that grew has half-full ones: it holds a whole host.
+            self.devices = std::mem::take(&mut self.devices).into_iter().collect();
+            self.groups = std::mem::take(&mut self.groups).into_iter().collect();
         }
         changed
     }

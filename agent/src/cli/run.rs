@@ -5,6 +5,7 @@ use crate::{
     config::Config,
     discovery::HostRoot,
     io::{IoMode, Runtime},
+    memory,
     plugin::{Clock, Desk, KubeletFolder, KubeletSocket, Supervisor},
     probe::{ProbeMode, ProbeOptions, give_up},
     reactor::{self, Channels, Command, NodeOptions},
@@ -80,6 +81,7 @@ fn rescan(text: &str) -> Result<Duration, String> {
 pub fn run(args: RunArgs) -> Result<(), Failure> {
     telemetry::start(args.log_format, &args.log_level).map_err(Failure::Usage)?;
     info!(version = env!("CARGO_PKG_VERSION"), "vfiod starts");
+    memory::share();
     raise_file_limit();
     let plugins = tokio::runtime::Builder::new_current_thread()
         .enable_all()

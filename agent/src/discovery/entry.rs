@@ -112,7 +112,10 @@ impl Entry {
     pub(super) fn cdevs(&self, faults: &mut Vec<Fault>) -> Vec<String> {
         let mut names = Vec::new();
         match self.folder.names("vfio-dev", |name| names.push(String::from_utf8_lossy(name).into_owned())) {
-            Ok(()) | Err(Errno::NOENT | Errno::NODEV) => names.sort_unstable(),
+            Ok(()) | Err(Errno::NOENT | Errno::NODEV) => {
+                names.sort_unstable();
+                names.shrink_to_fit(); // it is one, of thousands of devices
+            }
             Err(errno) => {
                 names.clear();
                 faults.push(self.fault("vfio-dev", errno, Consequence::WithoutCdevs));

@@ -2,10 +2,7 @@
 
 use prost::Message as _;
 use std::collections::HashMap;
-use vfiod_core::allocator::{
-    Grant, PreferenceError, Refusal, Resource, put_allocate_response,
-    wire::Malformed,
-};
+use vfiod_core::allocator::{Grant, PreferenceError, Refusal, Resource, put_allocate_response, wire::Malformed};
 use vfiod_proto::deviceplugin::AllocateResponse;
 
 /// The variables of one container for its grant, read from the answer that the kubelet gets.

@@ -3,8 +3,11 @@
 //! Because every read begins after the wish for it, and reads never overlap, the last one applied is the newest truth.
 
 use crate::discovery::{Fault, HostRoot, Reading, Scan, read_device, read_group, read_nodes, scan};
-use std::{collections::BTreeSet, future::pending};
-use tokio::task::{JoinHandle, spawn_blocking};
+use std::{collections::BTreeSet, future::pending, time::Duration};
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::{Instant, sleep_until},
+};
 use tracing::error;
 use vfiod_core::device::{DevNodes, Device, DeviceId, Group, GroupId};
 
@@ -44,12 +47,17 @@ struct Wishes {
 pub(super) struct HostReader {
     root: HostRoot,
     wishes: Wishes,
+    /// When the next read may begin.
+    not_before: Option<Instant>,
     running: Option<JoinHandle<HostRead>>,
 }
 
+/// How long what follows an event is put off.
+const MOMENT: Duration = Duration::from_millis(2);
+
 impl HostReader {
     pub(super) fn new(root: HostRoot) -> Self {
-        Self { root, wishes: Wishes::default(), running: None }
+        Self { root, wishes: Wishes::default(), not_before: None, running: None }
     }
 
     /// Asks for everything.
@@ -68,7 +76,12 @@ impl HostReader {
     }
 
     /// Asks for a group and all its members.
+    ///
+    /// It is read a moment later: nodes come and go in storms, and the kubelet is to be told of them first.
     pub(super) fn want_group(&mut self, group: GroupId) {
+        if self.wishes == Wishes::default() {
+            self.not_before = Some(Instant::now() + MOMENT);
+        }
         self.wishes.groups.insert(group);
     }
 
@@ -83,6 +96,10 @@ impl HostReader {
             if self.running.is_none() {
                 if self.wishes == Wishes::default() {
                     return pending().await;
+                }
+                if let Some(moment) = self.not_before {
+                    sleep_until(moment).await;
+                    self.not_before = None;
                 }
                 let (root, wishes) = (self.root.clone(), std::mem::take(&mut self.wishes));
                 self.running = Some(spawn_blocking(move || wishes.fulfil(&root)));
@@ -125,11 +142,8 @@ impl Wishes {
                 Reading::Fault(fault) => targets.faults.push(fault),
             }
         }
-        for id in groups {
-            if !targets.groups.iter().any(|(read, _)| *read == id) {
-                targets.group(root, id);
-            }
-        }
+        let read: BTreeSet<GroupId> = targets.groups.iter().map(|(id, _)| *id).collect();
+        groups.difference(&read).for_each(|&id| targets.group(root, id));
         if self.nodes {
             match read_nodes(root) {
                 Ok(nodes) => targets.nodes = Some(nodes),

@@ -19,6 +19,7 @@ use crate::{
     discovery::{Fault, HostRoot},
     holders::Book,
     io::FileIo,
+    memory,
     monitor::{
         uevent::{self, UeventSocket},
         watch::Watcher,
@@ -28,7 +29,7 @@ use crate::{
     probe::{Absent, Batch as ProbeBatch, CensusTaker, Probe, ProbeOptions},
     status::{Mark, Marked, Query},
 };
-use std::{collections::HashSet, future::pending, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::{HashMap, HashSet}, future::pending, io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot, watch as signal},
     time::{sleep_until, timeout},
@@ -39,6 +40,7 @@ use vfiod_core::{
     device::DeviceId,
     inventory::Inventory,
     ownership::{Moment, Source},
+    permit::ResourceName,
 };
 
 /// How long after the start the kubelet may take to say who owns what, before a holder of no pod is taken for a stranger.
@@ -135,6 +137,8 @@ struct Node {
     marks: Marks,
     /// Whether a node came or went while the host was being read: that read may be older.
     nodes_moved: bool,
+    /// When to give memory back: after the whole host was read, and what came of it is told.
+    tidy_at: Option<Moment>,
     /// Whether the sources of ownership are read often; changes only with a verdict.
     awaits_ownership: bool,
     rescan: Duration,
@@ -144,8 +148,10 @@ struct Node {
     wake: Option<Moment>,
 }
 
+/// How long after a look at the whole host memory is given back: by then all lists have been sent.
+const TIDY_AFTER: Duration = Duration::from_secs(1);
 /// How long a grant may lie where one came just before it: a crowd of calls does not wake the loop for each.
-const GRANTS_TOGETHER: Duration = Duration::from_millis(2);
+const GRANTS_TOGETHER: Duration = Duration::from_millis(5);
 
 /// Runs until [`Command::Stop`]. The configuration has been read by the caller, who needs to know when it is bad.
 ///
@@ -180,6 +186,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
         lists: Lists::default(),
         marks,
         nodes_moved: false,
+        tidy_at: None,
         awaits_ownership: false,
         rescan: options.rescan,
         next_rescan: clock.now() + options.rescan,
@@ -218,7 +225,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
 
     loop {
         ears.ownership.plan(node.awaits_ownership);
-        let timer = [node.wake, node.fences.deadline(), node.retries.next(), node.next_grants]
+        let timer = [node.wake, node.fences.deadline(), node.retries.next(), node.next_grants, node.tidy_at]
             .into_iter()
             .flatten()
             .chain([node.next_rescan])
@@ -341,6 +348,10 @@ impl Node {
     }
 
     fn timer(&mut self, ears: &mut Ears, now: Moment) {
+        if self.tidy_at.is_some_and(|at| at <= now) {
+            self.tidy_at = None;
+            memory::give_back();
+        }
         if self.next_grants.is_some_and(|at| at <= now) {
             self.grants_again(ears, now);
         }
@@ -388,14 +399,15 @@ impl Node {
 
     /// One line a resource, once at the start.
     fn summary(&self) {
+        let mut counts: HashMap<&ResourceName, [usize; 3]> = HashMap::new();
+        for view in self.inventory.listed() {
+            let [devices, healthy, owned] = counts.entry(view.resource).or_default();
+            *devices += 1;
+            *healthy += usize::from(view.slot.is_healthy());
+            *owned += usize::from(view.claim.is_some());
+        }
         for permitted in self.inventory.permit().served() {
-            let listed = self.inventory.listed().filter(|view| *view.resource == permitted.name);
-            let (mut devices, mut healthy, mut owned) = (0, 0, 0);
-            for view in listed {
-                devices += 1;
-                healthy += usize::from(view.slot.is_healthy());
-                owned += usize::from(view.claim.is_some());
-            }
+            let [devices, healthy, owned] = counts.get(&permitted.name).copied().unwrap_or_default();
             info!(resource = %permitted.name, devices, healthy, owned, "found");
         }
     }

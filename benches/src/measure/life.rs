@@ -13,6 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long a kubelet is gone when it restarts.
+const GONE: Duration = Duration::from_millis(300);
 /// How long a server is left alone after work before it counts as doing nothing.
 const SETTLE: Duration = Duration::from_millis(1500);
 
@@ -70,6 +72,7 @@ pub fn restarts(contestant: &Contestant, host: &Host, times: usize) -> Result<Ve
     for _ in 0..times {
         sleep(SETTLE);
         drop(plugins); // the old kubelet's connections end with it
+        sleep(GONE);
         let begun = Instant::now();
         kubelet.restart()?;
         plugins = all(&mut kubelet).with_context(|| format!("{} said:\n{}", contestant.name, server.said()))?;

@@ -45,10 +45,10 @@ impl<'a> Offer<'a> {
             }
             let Some(slot) = table.slots().get(place).map(AsRef::as_ref) else { continue };
             if slot.group().is_some_and(|group| anchored.contains(&group)) {
-                companions.push((Moment::MAX, slot));
+                companions.push((Reverse(Moment::MAX), slot.group(), place));
             } else if claimed && healthy && now.saturating_sub(word.moment()) <= COMPANION_WINDOW {
                 // Unhealthy: the claim is under this same resource, for which a container asks only once.
-                companions.push((word.moment(), slot));
+                companions.push((Reverse(word.moment()), slot.group(), place));
             } else if claimed || !healthy {
                 busy.push(slot);
             } else if slot.is_lone() {
@@ -58,8 +58,14 @@ impl<'a> Offer<'a> {
             }
         }
         // The latest claim is the likeliest to be that of the pod which is being admitted now.
-        companions.sort_by_key(|&(moment, slot)| (Reverse(moment), slot.group()));
-        let companions = companions.into_iter().map(|(_, slot)| slot).collect();
+        // Only those that can be needed are put in order.
+        if companions.len() > needed {
+            let _ = companions.select_nth_unstable(needed);
+            companions.truncate(needed);
+        }
+        companions.sort_unstable();
+        let slots = companions.into_iter().filter_map(|(_, _, place)| table.slots().get(place));
+        let companions = slots.map(AsRef::as_ref).collect();
         Self { companions, idle: by_node(table, &lone, grouped, needed), busy }
     }
 

@@ -1,6 +1,6 @@
 //! What the loop does with what it hears: uevents, watches, the probe, and what was read of the host.
 
-use super::{Ears, Node, Watched};
+use super::{Ears, Node, TIDY_AFTER, Watched};
 use crate::{
     discovery::{Fault, Scan},
     monitor::{
@@ -131,6 +131,7 @@ impl Node {
                 let seen = Seen { pci: complete.pci, mdev: complete.mdev, nodes: nodes.is_some() };
                 self.next_rescan = sooner(self.next_rescan, now, self.lists.scanned(seen));
                 let complete = Completeness { pci: complete.pci, mdev: complete.mdev, unreadable };
+                self.tidy_at = Some(now + TIDY_AFTER);
                 self.inventory.scanned(devices, groups, nodes.filter(|_| !stale), &complete);
                 self.say_faults(faults);
             }
