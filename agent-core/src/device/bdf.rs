@@ -17,6 +17,7 @@ pub struct Bdf {
 /// What is no digit.
 const NO_DIGIT: u8 = 0xf0;
 /// The values of lower-case hexadecimal digits.
+#[allow(clippy::indexing_slicing, reason = "at compile time: what is out of bounds does not build")]
 const DIGITS: [u8; 256] = {
     let mut digits = [NO_DIGIT; 256];
     let mut value = 0;

@@ -1,7 +1,8 @@
 //! What the host has: devices, groups and nodes as last read.
 
+use super::cdevs::Cdevs;
 use crate::device::{DevNodes, Device, DeviceId, Group, GroupId, Member, Node};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The facts that discovery reported last.
 ///
@@ -10,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub struct Host {
     devices: BTreeMap<DeviceId, Device>,
     groups: BTreeMap<GroupId, Members>,
-    /// Which device has a character device of this name.
-    cdevs: HashMap<String, DeviceId>,
+    /// Which device has a character device of a name.
+    cdevs: Cdevs,
     nodes: DevNodes,
 }
 
@@ -145,15 +146,13 @@ impl Host {
         }
         for name in old.iter().flat_map(|old| &old.cdevs) {
             // Another device may have taken the name over before this was read.
-            if self.cdevs.get(name) == Some(&id) {
-                self.cdevs.remove(name);
-            }
+            self.cdevs.remove(name, id);
         }
         if let Some(device) = device {
             if let Some(group) = joined {
                 self.join(group, &device);
             }
-            self.cdevs.extend(device.cdevs.iter().map(|name| (name.clone(), id)));
+            device.cdevs.iter().for_each(|name| self.cdevs.insert(name, id));
             self.devices.insert(id, device);
         }
         touched.extend(joined.into_iter().flat_map(|group| self.members_of(group)));
@@ -225,7 +224,7 @@ impl Host {
         match node {
             Node::Container => self.devices.keys().copied().collect(),
             Node::Group(id) | Node::NoIommu(id) => self.members_of(*id).iter().copied().collect(),
-            Node::Cdev(name) => self.cdevs.get(name).copied().into_iter().collect(),
+            Node::Cdev(name) => self.cdevs.get(name).into_iter().collect(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! it touches; [`Inventory::settle`] then judges exactly the marked devices, swaps the tables that changed and says what
 //! became different. Nothing is judged twice for one event, however many devices the host has.
 
+mod cdevs;
 mod flaps;
 mod held;
 mod host;

@@ -29,7 +29,14 @@ use crate::{
     probe::{Absent, Batch as ProbeBatch, CensusTaker, Probe, ProbeOptions},
     status::{Mark, Marked, Query},
 };
-use std::{collections::{HashMap, HashSet}, future::pending, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    future::pending,
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::{mpsc, oneshot, watch as signal},
     time::{sleep_until, timeout},
