@@ -68,6 +68,9 @@ pub fn run(plan: &Plan) -> Result<Report> {
     for took in measure::restarts(&vfiod, &host, if plan.quick { 3 } else { 10 })? {
         blocks.add_alone("vfiod", "restart-64", took);
     }
+    for (key, value) in measure::storm(&vfiod, &host, effort(plan.quick, host.devices))? {
+        blocks.add_alone("vfiod", key, value);
+    }
     derive(&mut blocks);
     let names: Vec<String> = others.into_iter().map(|other| other.name).collect();
     Ok(Report::of(&blocks, &SIZES, FLOORS, &names))

@@ -55,19 +55,7 @@ pub fn restarts(contestant: &Contestant, host: &Host, times: usize) -> Result<Ve
     let kubelet_dir = host.kubelet_dir()?;
     let mut kubelet = Kubelet::start(kubelet_dir.path())?;
     let server = contestant.start(host, kubelet_dir.path())?;
-    let all = |kubelet: &mut Kubelet| -> Result<Vec<Plugin>> {
-        let mut plugins: Vec<Plugin> = Vec::new();
-        while plugins.len() < host.resources.len() {
-            let plugin = kubelet.accept()?;
-            plugins.retain(|other| other.resource != plugin.resource);
-            plugins.push(plugin);
-        }
-        for plugin in &mut plugins {
-            plugin.client.next_list()?;
-        }
-        Ok(plugins)
-    };
-    let mut plugins = all(&mut kubelet)?;
+    let mut plugins = all_plugins(&mut kubelet, host)?;
     let mut took = Vec::new();
     for _ in 0..times {
         sleep(SETTLE);
@@ -75,11 +63,30 @@ pub fn restarts(contestant: &Contestant, host: &Host, times: usize) -> Result<Ve
         sleep(GONE);
         let begun = Instant::now();
         kubelet.restart()?;
-        plugins = all(&mut kubelet).with_context(|| format!("{} said:\n{}", contestant.name, server.said()))?;
+        plugins =
+            all_plugins(&mut kubelet, host).with_context(|| format!("{} said:\n{}", contestant.name, server.said()))?;
         took.push(begun.elapsed().as_secs_f64() * 1e3);
     }
     server.stop()?;
     Ok(took)
+}
+
+/// Takes the registrations of all resources of a host, and their lists; in the order of the resources.
+///
+/// # Errors
+/// When one does not come.
+pub(super) fn all_plugins(kubelet: &mut Kubelet, host: &Host) -> Result<Vec<Plugin>> {
+    let mut plugins: Vec<Plugin> = Vec::new();
+    while plugins.len() < host.resources.len() {
+        let plugin = kubelet.accept()?;
+        plugins.retain(|other| other.resource != plugin.resource);
+        plugins.push(plugin);
+    }
+    for plugin in &mut plugins {
+        plugin.client.next_list()?;
+    }
+    plugins.sort_by(|one, other| one.resource.cmp(&other.resource));
+    Ok(plugins)
 }
 
 /// Counts what a server does while nothing happens.

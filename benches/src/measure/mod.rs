@@ -3,10 +3,12 @@
 mod calls;
 mod health;
 mod life;
+mod storm;
 
 pub use calls::calls;
 pub use health::health;
 pub use life::{idle, rescans, restarts, start};
+pub use storm::storm;
 
 use crate::{client::Client, host::Host, server::Server};
 use anyhow::{Context, Result};
