@@ -156,7 +156,12 @@ impl Disk {
 
     fn remount(&self, flags: MountFlags, options: &str) {
         let options = std::ffi::CString::new(options).unwrap();
-        mount_remount(&self.0, flags, options.as_c_str()).unwrap();
+        let begun = Instant::now();
+        // Busy while somebody writes a file: the kubelet its checkpoint.
+        while let Err(error) = mount_remount(&self.0, flags, options.as_c_str()) {
+            assert!(error == rustix::io::Errno::BUSY && begun.elapsed() < PATIENCE, "{error}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
