@@ -57,6 +57,7 @@ impl Host {
         });
         let text = format!("permittedHostDevices:\n  pciHostDevices:\n{}", entries.collect::<String>());
         fs::write(host.config(), text)?;
+        fs::write(host.spare_node(), "")?;
         if resources == 1 {
             host.plan().write(&host.plan_path())?;
         }
@@ -76,6 +77,11 @@ impl Host {
     /// The floor's plan, of a host with one resource.
     pub fn plan_path(&self) -> PathBuf {
         self.folder.path().join("plan")
+    }
+
+    /// A node that no device has, outside the folder that is watched.
+    pub fn spare_node(&self) -> PathBuf {
+        self.root().join("dev/spare")
     }
 
     /// A new kubelet's folder.

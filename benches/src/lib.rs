@@ -6,16 +6,19 @@
 //!      ├─ kubelet ── client ── wire      plays the kubelet over HTTP/2 by hand
 //!      ├─ measure/   one figure a file
 //!      └─ report     medians of block medians, ratios and bounds as a table and as JSON
+//! fleet              a host in memory, ring_reader: the alternative to discovery's reads; for `cargo bench`
 //! floor              the server that does the least that tonic allows; plan: what it serves
 //! ```
 
 pub mod client;
+pub mod fleet;
 pub mod floor;
 pub mod host;
 pub mod kubelet;
 pub mod measure;
 pub mod plan;
 pub mod report;
+pub mod ring_reader;
 pub mod run;
 pub mod sample;
 pub mod server;

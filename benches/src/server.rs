@@ -4,6 +4,8 @@ use crate::host::Host;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
+    collections::BTreeMap,
+    ffi::OsString,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -93,12 +95,21 @@ pub struct Server {
 }
 
 /// What the kernel has counted for a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counters {
-    /// How often its threads went to sleep by themselves, and so were woken.
-    pub wakes: u64,
+    /// How often each thread went to sleep by itself, and so was woken.
+    wakes: BTreeMap<OsString, u64>,
     /// Processor time in ticks of 10 ms.
     pub ticks: u64,
+}
+
+impl Counters {
+    /// How often threads were woken since `before`. What a thread that has ended did meanwhile is not known.
+    #[must_use]
+    pub fn wakes_since(&self, before: &Self) -> u64 {
+        let since = |(thread, wakes): (&OsString, &u64)| wakes - before.wakes.get(thread).unwrap_or(&0).min(wakes);
+        self.wakes.iter().map(since).sum()
+    }
 }
 
 impl Server {
@@ -116,10 +127,10 @@ impl Server {
     /// # Errors
     /// When the process is gone.
     pub fn counters(&self) -> Result<Counters> {
-        let mut wakes = 0;
+        let mut wakes = BTreeMap::new();
         for task in fs::read_dir(self.proc("task"))?.flatten() {
             let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
-            wakes += number(&status, "voluntary_ctxt_switches:").unwrap_or_default();
+            wakes.insert(task.file_name(), number(&status, "voluntary_ctxt_switches:").unwrap_or_default());
         }
         let stat = fs::read_to_string(self.proc("stat"))?;
         // After the name, which may hold blanks: state, and eleven more before utime and stime.

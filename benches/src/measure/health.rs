@@ -1,10 +1,10 @@
 //! From a device node that goes to the list at the kubelet, for one device and for all at once.
 
-use super::{Dice, Effort, Subject, Value, read_list};
+use super::{Dice, Effort, Subject, Value, make, read_list};
 use crate::sample::Sample;
 use anyhow::{Context, Result, ensure};
 use std::{
-    fs::{self, File},
+    fs,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -31,7 +31,7 @@ pub fn health(subject: &mut Subject<'_>, effort: Effort) -> Result<Vec<Value>> {
         gone.add(begun.elapsed());
         ensure!(list.len() == healthy + 2 && read_list(list)?.1 == 1, "one device should be unhealthy");
         let begun = Instant::now();
-        File::create(node)?;
+        make(subject.host, node)?;
         let list = subject.client.next_list()?;
         back.add(begun.elapsed());
         ensure!(list.len() == healthy && read_list(list)?.1 == 0, "all devices should be healthy again");
@@ -54,7 +54,7 @@ fn burst(subject: &mut Subject<'_>, nodes: &[PathBuf]) -> Result<Vec<Value>> {
     let took = begun.elapsed();
     let after = subject.client.lists_seen();
     ensure!(read_list(subject.client.list())?.1 == nodes.len(), "all devices should be unhealthy");
-    nodes.iter().try_for_each(|node| File::create(node).map(drop))?;
+    nodes.iter().try_for_each(|node| make(subject.host, node))?;
     while subject.client.list().len() > healthy {
         subject.client.next_list()?;
     }

@@ -100,7 +100,7 @@ pub fn idle(subject: &Subject<'_>, effort: Effort) -> Result<Vec<Value>> {
     let after = subject.server.counters()?;
     let tens = effort.idle_seconds as f64 / 10.0;
     Ok(vec![
-        ("idle-wakes", (after.wakes - before.wakes) as f64 / tens),
+        ("idle-wakes", after.wakes_since(&before) as f64 / tens),
         ("idle-ticks", (after.ticks - before.ticks) as f64),
     ])
 }
@@ -126,11 +126,13 @@ pub fn rescans(subject: &mut Subject<'_>) -> Result<Vec<Value>> {
     for _ in 0..3 {
         rescan(subject)?;
     }
+    sleep(SETTLE);
     let (resident, seen) = (subject.server.resident()?, subject.client.lists_seen().0);
     for _ in 0..6 {
         rescan(subject)?;
     }
     while subject.client.list_within(Duration::from_millis(20))? {}
+    sleep(SETTLE);
     let kept = subject.server.resident()?.saturating_sub(resident);
     Ok(vec![("rescan-kept", kept as f64 / 1024.0), ("rescan-messages", (subject.client.lists_seen().0 - seen) as f64)])
 }

@@ -13,6 +13,7 @@ pub use storm::storm;
 use crate::{client::Client, host::Host, server::Server};
 use anyhow::{Context, Result};
 use prost::Message;
+use std::{fs, io, path::Path};
 use vfiod_proto::{UNHEALTHY, deviceplugin::ListAndWatchResponse};
 
 /// How much is measured.
@@ -42,6 +43,11 @@ pub struct Subject<'a> {
     pub host: &'a Host,
     /// The ids of the first list.
     pub ids: Vec<String>,
+}
+
+/// Makes a device node as the kernel does: it appears, and nobody opens it.
+fn make(host: &Host, node: &Path) -> io::Result<()> {
+    fs::hard_link(host.spare_node(), node)
 }
 
 /// The ids of a list, and how many of them are unhealthy.

@@ -1,10 +1,10 @@
 //! Fairness: `Allocate` of one resource while another one's devices come and go all the time.
 
-use super::{Effort, Value, life::all_plugins, read_list};
+use super::{Effort, Value, life::all_plugins, make, read_list};
 use crate::{client, host::Host, kubelet::Kubelet, sample::Sample, server::Contestant, wire};
 use anyhow::{Context, Result};
 use std::{
-    fs::{self, File},
+    fs,
     path::PathBuf,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
@@ -43,7 +43,7 @@ pub fn storm(contestant: &Contestant, host: &Host, effort: Effort) -> Result<Vec
     let (over, flips) = (AtomicBool::new(false), AtomicUsize::new(0));
     let begun = Instant::now();
     let stormed = thread::scope(|scope| {
-        scope.spawn(|| blow(&nodes, &over, &flips));
+        scope.spawn(|| blow(host, &nodes, &over, &flips));
         let stormed = measure(effort.calls);
         over.store(true, Ordering::Relaxed);
         stormed
@@ -54,16 +54,16 @@ pub fn storm(contestant: &Contestant, host: &Host, effort: Effort) -> Result<Vec
 }
 
 /// Takes nodes and puts them back, one after the other, at an even pace.
-fn blow(nodes: &[PathBuf], over: &AtomicBool, flips: &AtomicUsize) {
+fn blow(host: &Host, nodes: &[PathBuf], over: &AtomicBool, flips: &AtomicUsize) {
     let begun = Instant::now();
     for (number, node) in (0u32..).zip(nodes.iter().flat_map(|node| [node, node]).cycle()) {
         if over.load(Ordering::Relaxed) {
             break;
         }
-        let _ = if number.is_multiple_of(2) { fs::remove_file(node) } else { File::create(node).map(drop) };
+        let _ = if number.is_multiple_of(2) { fs::remove_file(node) } else { make(host, node) };
         flips.fetch_add(1, Ordering::Relaxed);
         let due = begun + Duration::from_secs(1) * number / FLIPS;
         thread::sleep(due.saturating_duration_since(Instant::now()));
     }
-    nodes.iter().for_each(|node| drop(File::create(node)));
+    nodes.iter().for_each(|node| drop(make(host, node)));
 }

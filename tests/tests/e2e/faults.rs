@@ -156,7 +156,7 @@ impl Disk {
 
     fn remount(&self, flags: MountFlags, options: &str) {
         let options = std::ffi::CString::new(options).unwrap();
-        let begun = Instant::now();
+        let begun = std::time::Instant::now();
         // Busy while somebody writes a file: the kubelet its checkpoint.
         while let Err(error) = mount_remount(&self.0, flags, options.as_c_str()) {
             assert!(error == rustix::io::Errno::BUSY && begun.elapsed() < PATIENCE, "{error}");

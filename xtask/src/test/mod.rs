@@ -1,13 +1,14 @@
 //! `cargo xtask test`: everything that must hold before a change is good.
 //!
 //! ```text
-//! format ─ lints ─ tests (unit, property, end to end, documentation examples) ─ loom ─ docs ─ ebpf (the probe's object)
-//! ─ vm (a real kernel)
+//! format ─ lints ─ tests (unit, property, end to end, documentation examples) ─ loom ─ instructions (of the hot paths)
+//! ─ docs ─ ebpf (the probe's object) ─ vm (a real kernel)
 //! ```
 //!
 //! Every step runs, whatever the ones before it said. A step that this machine cannot run is named with what is
 //! missing; with `CI` set in the environment that counts as a failure.
 
+mod instructions;
 mod steps;
 mod tally;
 
@@ -22,7 +23,7 @@ use tally::Tally;
 /// Which steps to run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Run only these steps: format, lints, tests, loom, docs, ebpf, vm
+    /// Run only these steps: format, lints, tests, loom, instructions, docs, ebpf, vm
     #[arg(value_name = "STEP", value_parser = steps::names())]
     steps: Vec<String>,
 }
@@ -78,7 +79,7 @@ pub fn main(args: &Args) -> Result<ExitCode> {
                 format!("FAILED: {}", error.to_string().lines().next().unwrap_or_default())
             }
         };
-        println!("{name:<8} {:>5} s  {text}", took.as_secs());
+        println!("{name:<12} {:>5} s  {text}", took.as_secs());
     }
     if strict {
         total = total.strict();

@@ -25,6 +25,11 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "lints", about: "clippy, warnings denied", run: lints },
     Step { name: "tests", about: "unit, property and end-to-end tests, examples in the documentation", run: tests },
     Step { name: "loom", about: "every interleaving of the lock-free core", run: loom },
+    Step {
+        name: "instructions",
+        about: "how long the two hot paths are, counted by callgrind",
+        run: super::instructions::run,
+    },
     Step { name: "docs", about: "rustdoc, warnings denied", run: docs },
     Step { name: "ebpf", about: "the kernel probe's object: its sources, its bytes, the verifier", run: ebpf },
     Step { name: "vm", about: "a real kernel with real VFIO devices", run: vm },

@@ -1,0 +1,73 @@
+//! The two hot paths, as often as said: `hot_paths allocate|event COUNT`.
+//!
+//! `cargo xtask test instructions` counts their instructions under callgrind: the count does not depend on what else the
+//! machine does, so it shows a path that became longer where a time would not.
+
+use std::{collections::BTreeSet, error::Error, sync::Arc, time::Duration};
+use vfiod_core::{
+    allocator::{Register, put_allocate_response, wire},
+    device::{Bdf, Binding, DevNodes, Device, Group, Kind, Member, Node, PciId},
+    inventory::{Completeness, Inventory},
+    permit::{ServeMode, parse},
+};
+
+const PERMIT: &str = "
+permittedHostDevices:
+  pciHostDevices:
+  - {pciVendorSelector: '10de:1eb8', resourceName: a.com/gpu}
+";
+const DEVICES: u32 = 4096;
+const NOW: Duration = Duration::from_secs(100);
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut args = std::env::args().skip(1);
+    let (path, count) = (args.next().unwrap_or_default(), args.next().unwrap_or_default().parse::<u32>()?);
+    let (mut inventory, mut devices, mut groups) = (Inventory::default(), Vec::new(), Vec::new());
+    inventory.set_permit(Arc::new(parse(PERMIT, ServeMode::All)?.permit));
+    let mut nodes = DevNodes { container: true, ..DevNodes::default() };
+    for number in 0..DEVICES {
+        let [_, _, bus, device] = number.to_be_bytes();
+        let bdf = Bdf::new(0, bus, device >> 3, device & 7).ok_or("no such address")?;
+        let kind = Kind::Pci { pci_id: PciId { vendor: 0x10de, product: 0x1eb8 }, class: 0x03_0200, physfn: None };
+        let binding = Binding::Vfio("vfio-pci".into());
+        let numa = Some(number % 2);
+        let device = Device { id: bdf.into(), kind, binding, group: Some(number), numa, cdevs: Vec::new() };
+        groups.push(Group { id: number, noiommu: false, members: vec![Member::from(&device)] });
+        devices.push(device);
+        nodes.groups.insert(number);
+    }
+    let ids: Vec<String> = devices.iter().map(|device| device.id.to_string()).collect();
+    let complete = Completeness { pci: true, mdev: true, unreadable: BTreeSet::new() };
+    inventory.scanned(devices, groups, Some(nodes), &complete);
+    let resource = inventory.settle(NOW).opened.pop().ok_or("nothing is permitted")?;
+
+    let mut message = Vec::new();
+    match path.as_str() {
+        "allocate" => {
+            let register = Register::default();
+            for id in ids.iter().cycle().take(count as usize) {
+                let (mut container, mut request) = (Vec::new(), Vec::new());
+                wire::put_field(&mut container, 1, id.as_bytes());
+                wire::put_field(&mut request, 1, &container);
+                let grants = register.grant(&resource, &wire::allocate_request(&request)?, NOW)?;
+                message.clear();
+                put_allocate_response(&mut message, &resource, &grants);
+                register.take().ok_or("the grant is not noted")?;
+            }
+        }
+        "event" => {
+            for number in 0..count {
+                let node = Node::Group(number % DEVICES);
+                for exists in [false, true] {
+                    inventory.node_changed(&node, exists);
+                    inventory.settle(NOW + Duration::from_secs(20) * number);
+                    message.clear();
+                    resource.list().write(|piece| message.extend_from_slice(piece));
+                }
+            }
+        }
+        _ => return Err("usage: hot_paths allocate|event COUNT".into()),
+    }
+    std::hint::black_box(message);
+    Ok(())
+}
