@@ -83,6 +83,17 @@ impl Inventory {
         &self.seen.holdings
     }
 
+    /// Whether anybody, whoever it is, has one of these devices open, or anything else of their groups.
+    #[must_use]
+    pub fn are_open(&self, devices: &[DeviceId]) -> bool {
+        devices.iter().any(|&device| {
+            let members = self.host.group_members(device).iter().copied().map(Object::Device);
+            let group = self.host.group_of(device).map(Object::Group);
+            let mut objects = std::iter::once(Object::Device(device)).chain(members).chain(group);
+            objects.any(|object| self.seen.holdings.get(object).is_some())
+        })
+    }
+
     /// Who still has one of the devices that the container was given, or anything else of its group, and is not of its pod.
     ///
     /// What is proved is named before what is not.

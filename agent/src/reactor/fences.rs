@@ -13,6 +13,14 @@ use vfiod_core::{
 /// turns out to have is given up after [`PENDING_GRACE`].
 const PATIENCE: Duration = PENDING_GRACE.saturating_add(Duration::from_secs(5));
 
+/// How long a container waits to be sure that whoever has its devices open is of its own pod.
+///
+/// The kubelet writes its checkpoint after `Allocate` was answered (pkg/kubelet/cm/devicemanager/manager.go,
+/// `devicesToAllocate`, `allocateContainerResources`): a look in between finds the pod that had the devices before, and its
+/// process would be taken for the new pod's. `PreStartContainer` comes after the writing, so a look that begins then
+/// tells. No source takes longer than a second.
+const CERTAINTY: Duration = Duration::from_secs(3);
+
 /// The containers that wait.
 #[derive(Debug, Default)]
 pub(super) struct Fences {
@@ -25,22 +33,16 @@ struct Waiting {
     since: Moment,
     /// Until when it waits for what stands in its way now.
     until: Moment,
+    /// Whether the log has said for whom it waits.
+    told: bool,
 }
 
 impl Fences {
     /// Takes a query; answers it at once where what is known suffices. Returns whether ownership must be read for it.
     pub(super) fn ask(&mut self, query: FenceQuery, inventory: &Inventory, now: Moment) -> bool {
         let waits = self.waiting.len();
-        self.consider(Waiting { query, since: now, until: now }, inventory, None, now);
-        let waits = self.waiting.len() > waits;
-        if waits
-            && let Some(Waiting { query, .. }) = self.waiting.last()
-            && let FenceAnswer::Held(unreleased) = decide(query, inventory)
-        {
-            let Unreleased { device, holder, .. } = unreleased;
-            info!(resource = %query.resource, %device, "a container waits: {holder}");
-        }
-        waits
+        self.consider(Waiting { query, since: now, until: now, told: false }, inventory, None, now);
+        self.waiting.len() > waits
     }
 
     /// Decides again after ownership was read; `begun` is when that reading began.
@@ -66,11 +68,12 @@ impl Fences {
 
     /// Answers one, or lets it wait on.
     fn consider(&mut self, waiting: Waiting, inventory: &Inventory, begun: Option<Moment>, now: Moment) {
-        let Waiting { query, since, .. } = waiting;
+        let Waiting { query, since, mut told, .. } = waiting;
         let decision = decide(&query, inventory);
         // Whoever came first may be gone: only a reading that begins now can tell.
         let fresh = begun.is_some_and(|begun| begun >= since);
         let patience = match &decision {
+            FenceAnswer::Open if !fresh && inventory.are_open(&query.devices) => CERTAINTY,
             FenceAnswer::Open | FenceAnswer::Unusable(_) => Duration::ZERO,
             FenceAnswer::Shut(_) if fresh => Duration::ZERO,
             FenceAnswer::Shut(_) | FenceAnswer::Unknown(_) => PATIENCE,
@@ -78,7 +81,12 @@ impl Fences {
         };
         let until = since + patience;
         if now < until {
-            self.waiting.push(Waiting { query, since, until });
+            if let FenceAnswer::Held(Unreleased { device, holder, .. }) = &decision
+                && !std::mem::replace(&mut told, true)
+            {
+                info!(resource = %query.resource, %device, "a container waits: {holder}");
+            }
+            self.waiting.push(Waiting { query, since, until, told });
             return;
         }
         match decision {

@@ -4,7 +4,7 @@ use super::held::{Holder, Holders};
 use super::pod::{COMPUTE, Pod};
 use super::wait;
 use crate::Agent;
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use std::fs;
 use std::path::Path;
@@ -130,17 +130,28 @@ impl Node {
     /// Starts the container of `pod` once, and does `then` when vfiod has logged `sign`.
     pub fn start_container_until(&self, pod: &Pod, sign: &str, then: impl FnOnce() -> Result<()>) -> Result<()> {
         let begun = Instant::now();
-        let release = async {
+        let logged = async {
             while !self.agent.log().contains(sign) {
                 ensure!(begun.elapsed() < EVENTUALLY, "vfiod does not log `{sign}`");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            then()
+            Ok(())
         };
         self.runtime.block_on(async {
-            let (started, released) = tokio::join!(self.kubelet.start_container(pod.uid(), COMPUTE), release);
-            released?;
-            started.map(drop).context("the container does not start")
+            let start = async {
+                self.kubelet.start_container(pod.uid(), COMPUTE).await.context("the container does not start")
+            };
+            tokio::pin!(start);
+            tokio::select! {
+                biased;
+                logged = logged => logged?,
+                started = &mut start => {
+                    started?;
+                    bail!("the container starts at once, and vfiod has not logged `{sign}`")
+                }
+            }
+            then()?;
+            start.await.map(drop)
         })
     }
 

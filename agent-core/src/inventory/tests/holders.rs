@@ -205,6 +205,18 @@ fn a_container_waits_for_whoever_is_not_of_its_pod() {
 }
 
 #[test]
+fn a_device_is_open_when_anything_of_its_group_is() {
+    let mut node = node();
+    assert!(!node.inventory.are_open(&[gpu(1), gpu(2)]));
+    for object in [Object::Device(gpu(1)), Object::Device(audio(1)), Object::Group(1)] {
+        node.open(object, &[process(7, Some("a"))]);
+        assert!(node.inventory.are_open(&[gpu(2), gpu(1)]) && !node.inventory.are_open(&[gpu(2)]), "{object}");
+        node.close(object);
+    }
+    assert!(!node.inventory.are_open(&[gpu(1)]));
+}
+
+#[test]
 fn a_cordoned_device_is_offered_to_nobody_and_kept_by_its_owner() {
     let mut node = node();
     assert!(node.inventory.cordon(gpu(2), true) && !node.inventory.cordon(gpu(2), true));
