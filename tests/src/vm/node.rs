@@ -116,7 +116,9 @@ impl Node {
 
     /// Ends the kubelet and starts it again.
     pub fn restart_kubelet(&self) -> Result<()> {
-        Ok(self.runtime.block_on(self.kubelet.restart())?)
+        self.runtime.block_on(self.kubelet.restart())?;
+        // Its checkpoint still names the pods that have ended, until the next one is admitted.
+        self.age_kubelet()
     }
 
     /// Admits a pod that wants `count` of `resource`.
