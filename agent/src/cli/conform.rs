@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
     time::Duration,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Plays the kubelet against any device plugin, and reports whether it keeps the kubelet's and KubeVirt's conventions.
 #[derive(Debug, Args)]
@@ -113,13 +113,15 @@ pub(super) fn run(args: ConformArgs) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::Error(format!("cannot start an event loop: {error}")))?;
     let report = runtime.block_on(async {
+        // Before the plugin is started: from then on there is something to end.
+        let signals = Signals::listen()?;
         // What is dropped unfinished ends the plugin and removes its folder.
         tokio::select! {
             report = conform::run(&options) => report.map_err(|error| {
                 _ = writeln!(io::stderr(), "vfiod: {error}");
                 Failure::Logged(NOTHING)
             }),
-            interrupted = interrupted() => Err(interrupted),
+            () = signals.interrupted() => Err(Failure::Error("interrupted; the plugin was ended".to_owned())),
         }
     })?;
     let text =
@@ -136,18 +138,25 @@ pub(super) fn run(args: ConformArgs) -> Result<(), Failure> {
     }
 }
 
-/// Waits for SIGINT or SIGTERM.
-async fn interrupted() -> Failure {
-    let listening = signal(SignalKind::interrupt()).and_then(|first| Ok((first, signal(SignalKind::terminate())?)));
-    let (mut interrupt, mut terminate) = match listening {
-        Ok(both) => both,
-        Err(error) => return Failure::Error(format!("cannot listen for signals: {error}")),
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// SIGINT and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::Error(format!("cannot listen for signals: {error}")));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
-    Failure::Error("interrupted; the plugin was ended".to_owned())
+
+    /// Waits for either.
+    async fn interrupted(mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 fn print(text: &str) -> Result<(), Failure> {
