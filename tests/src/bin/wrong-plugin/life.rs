@@ -70,19 +70,16 @@ async fn serve(plugin: &Arc<Plugin>, dir: &Path) -> anyhow::Result<()> {
                 None => sleep(PERIOD).await,
             }
         };
-        if known.is_some_and(|known| known != seen) {
-            let restarts = plugin.kubelet_restarts.fetch_add(1, Ordering::Relaxed) + 1;
-            if restarts == 2 && fault.is("restart.kubelet-twice") {
-                exit(2);
-            }
-        }
-        known = Some(seen);
+        plugin.meets(&mut known, seen);
         let socket = dir.join(format!("card-{}-{count}.sock", id()));
         let late = count == 0 && fault.is("registration.endpoint:late");
         let server = if late { None } else { Some(listen(plugin, &socket)?) };
         // A stream of before that ends only now says nothing about this registration.
         let before = plugin.opened.load(Ordering::Relaxed);
         let registered = register(fault, &kubelet, &socket).await;
+        // The next kubelet may have come between the look and the call, and has answered it then.
+        let seen = if registered.is_ok() { identity(&kubelet).unwrap_or(seen) } else { seen };
+        plugin.meets(&mut known, seen);
         if registered.is_err() && fault.is("restart.kubelet") {
             std::future::pending::<()>().await;
         }
@@ -101,6 +98,18 @@ async fn serve(plugin: &Arc<Plugin>, dir: &Path) -> anyhow::Result<()> {
         let _ = fs::remove_file(&socket);
     }
     Ok(())
+}
+
+impl Plugin {
+    /// Notes which kubelet is there, and counts how often it was another one.
+    fn meets(&self, known: &mut Option<Identity>, seen: Identity) {
+        if known.replace(seen).is_some_and(|known| known != seen) {
+            let restarts = self.kubelet_restarts.fetch_add(1, Ordering::Relaxed) + 1;
+            if restarts == 2 && self.fault.is("restart.kubelet-twice") {
+                exit(2);
+            }
+        }
+    }
 }
 
 /// Waits until the registration is of no use any more.
