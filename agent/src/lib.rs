@@ -5,6 +5,8 @@
 //! ```text
 //!                           cli                          one file a subcommand
 //!                            │
+//!                    admin   │                           metrics, readiness, the page
+//!                      └─────┤
 //!                         reactor                        the loop that ties the flows together
 //!     ┌──────────┬───────────┼───────────┬──────────┐
 //!  config    discovery    monitor    ownership    plugin
@@ -15,8 +17,10 @@
 //!                            io                          event loop and files
 //! ```
 //!
-//! What these mean, without any I/O, is `vfiod_core`. `conform` stands beside the reactor: it checks other plugins.
+//! All of them note what they do on the `board`, which operators read. What these mean, without any I/O, is `vfiod_core`. `conform` stands beside the reactor: it checks other plugins.
 
+pub mod admin;
+pub mod board;
 pub mod cli;
 pub mod config;
 pub mod conform;

@@ -237,8 +237,13 @@ impl AgentBuilder {
             }
             None => Command::new(binary()),
         };
+        // The usual address is one for the whole machine.
+        if !self.flags.iter().any(|flag| flag == "--listen") {
+            command.args(["run", "--listen", "off"]);
+        } else {
+            command.arg("run");
+        }
         let child = command
-            .arg("run")
             .arg("--config")
             .arg(config)
             .arg("--host-root")

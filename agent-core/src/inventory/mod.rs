@@ -49,6 +49,8 @@ pub struct Inventory {
     dirty: BTreeSet<DeviceId>,
     /// When to judge which device again though nothing happens.
     alarms: BTreeSet<(Moment, DeviceId)>,
+    /// When the event came because of which devices are marked.
+    event: Option<Moment>,
     /// Resources that were opened since the last settling.
     opened: Vec<Arc<Resource>>,
 }
@@ -147,6 +149,11 @@ impl Inventory {
         !changed.is_empty()
     }
 
+    /// Takes when the event came that the next settling is for; none where no event is the cause.
+    pub const fn happened(&mut self, event: Option<Moment>) {
+        self.event = event;
+    }
+
     /// Judges what was marked, swaps the tables that changed, and rings their bells.
     pub fn settle(&mut self, now: Moment) -> Outcome {
         while let Some(&(at, device)) = self.alarms.first()
@@ -159,7 +166,7 @@ impl Inventory {
         self.settle_words(&dirty, now);
         let mut outcome = Outcome { opened: std::mem::take(&mut self.opened), ..Outcome::default() };
         let (mut tables, mut changed) = (BTreeSet::new(), BTreeSet::new());
-        for id in dirty {
+        for &id in &dirty {
             let target = self.target(id);
             for resource in self.concerned(id, target.as_ref()) {
                 let change = self.judge(&resource, id, target.as_ref() == Some(&resource), now);
@@ -177,6 +184,7 @@ impl Inventory {
         }
         self.flaps.sweep(now);
         self.publish(&tables, &changed, &mut outcome);
+        outcome.judged = dirty;
         outcome.wake = self.alarms.first().map(|&(at, _)| at);
         outcome
     }
@@ -291,7 +299,7 @@ impl Inventory {
             outcome.overflows.extend(self.listings.get_mut(name).and_then(|listing| listing.publish(&self.ledger)));
         }
         for listing in changed.iter().filter_map(|name| self.listings.get(name)) {
-            listing.resource.bell().ring();
+            listing.resource.bell().ring_for(self.event);
             outcome.changed.push(Arc::clone(&listing.resource));
         }
         for (_, listing) in self.listings.extract_if(.., |_, listing| listing.has_ended()) {

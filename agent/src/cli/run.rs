@@ -2,6 +2,8 @@
 
 use super::Failure;
 use crate::{
+    admin::{self, DEFAULT_LISTEN, Listen},
+    board::{Board, Condition, Part},
     config::Config,
     discovery::HostRoot,
     io::{IoMode, Runtime},
@@ -9,7 +11,7 @@ use crate::{
     plugin::{Clock, Desk, KubeletFolder, KubeletSocket, Supervisor},
     probe::{ProbeMode, ProbeOptions, give_up},
     reactor::{self, Channels, Command, NodeOptions},
-    status::{self, DEFAULT_SOCKET},
+    status::DEFAULT_SOCKET,
     telemetry::{self, LogFormat},
 };
 use clap::Args;
@@ -50,6 +52,12 @@ pub struct RunArgs {
     /// The socket on which `vfiod holders` and `vfiod explain` ask this daemon; only root can open it
     #[arg(long, env = "VFIOD_STATUS_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
     status_socket: PathBuf,
+    /// Where people on this host look: the page, /status, /metrics, /healthz, /readyz; or off
+    #[arg(long, env = "VFIOD_LISTEN", value_name = "ADDR", default_value = DEFAULT_LISTEN)]
+    listen: Listen,
+    /// Where the cluster looks: /metrics, /healthz and /readyz alone, at an address such as 10.0.0.7:9421 or :9421; or off
+    #[arg(long, env = "VFIOD_METRICS", value_name = "ADDR", default_value = "off")]
+    metrics: Listen,
     /// The folder of what outlives vfiod and not the host's next boot: cordons and sticky faults
     #[arg(long, env = "VFIOD_STATE_DIR", value_name = "DIR", default_value = "/run/vfiod")]
     state_dir: PathBuf,
@@ -102,10 +110,13 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
     let (asked, queries) = mpsc::unbounded_channel();
     let (stop, stopped) = watch::channel(false);
     let clock = Clock::start();
-    let desk = Desk { clock, register: Arc::new(Register::default()), granted: Arc::new(Notify::new()), fence };
+    let board = Arc::new(Board::default());
+    let (register, granted) = (Arc::new(Register::default()), Arc::new(Notify::new()));
+    let desk = Desk { clock, register, granted, fence, board: Arc::clone(&board) };
     let channels = Channels { desk: desk.clone(), fence: fence_queries, opened, kubelet, queries, commands: to_do };
 
-    let status_socket = args.status_socket.clone();
+    let looked_at =
+        admin::Options { listen: args.listen, metrics: args.metrics, status_socket: args.status_socket.clone() };
     let (started, start) = oneshot::channel();
     let (ended, mut end) = oneshot::channel();
     thread::Builder::new()
@@ -124,8 +135,9 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
         Err(_) => return Err(Failure::Error("the reactor ended before it had started".to_owned())),
     }
 
-    let stopping = stopped.clone();
-    let status = tokio::spawn(async move { status::serve(&status_socket, asked, stopping).await });
+    let sources = admin::Sources { board, queries: asked, stop: stopped.clone() };
+    let looked_at = admin::start(looked_at, sources)
+        .map_err(|error| Failure::Error(format!("cannot start the thread for operators: {error}")))?;
     let supervisor = Supervisor { desk, folder, kubelet: kubelet_seen, opened: to_open, stop: stopped };
     let endpoints = tokio::spawn(supervisor.run());
     let failure = tokio::select! {
@@ -142,7 +154,7 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
         error!("the endpoints did not end cleanly: {error}");
     }
     // A client that does not close its connection must not hold up the next agent.
-    if timeout(GRACE, status).await.is_err() {
+    if timeout(GRACE, looked_at).await.is_err() {
         warn!("a client of the status socket was cut off");
     }
     let _ = commands.send(Command::Stop);
@@ -166,6 +178,11 @@ fn react(args: RunArgs, channels: Channels, started: oneshot::Sender<Result<(), 
         Some(reason) => warn!("the reactor runs on epoll: {reason}"),
         None => info!("the reactor runs on {}", chosen.kind),
     }
+    let loop_is = match &chosen.reason {
+        Some(reason) => Condition::Degraded(format!("epoll: {reason}")),
+        None => Condition::Good(chosen.kind.to_string()),
+    };
+    channels.desk.board.set(Part::EventLoop, loop_is);
     runtime.block_on(async {
         let config = match Config::load(&args.config, args.serve, chosen.kind).await {
             Ok(config) => config,

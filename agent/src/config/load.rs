@@ -16,6 +16,21 @@ pub struct Config {
     io: FileIo,
     bytes: Vec<u8>,
     permit: Arc<Permit>,
+    standing: Standing,
+    /// Why the file could not be read the last time.
+    unreadable: Option<String>,
+}
+
+/// How what is in force stands to what the file says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// It is what the file says.
+    #[default]
+    Current,
+    /// It is what the file says, but for entries that were rejected; how many problems there are.
+    Part(usize),
+    /// The file cannot be read or is rejected, for this reason: an older state is in force.
+    Kept(String),
 }
 
 /// Why there is nothing to start with.
@@ -44,8 +59,15 @@ impl Config {
     /// When the file cannot be read, is no such document, or holds a bad setting. Bad entries are no error: they are
     /// logged, and the others are served.
     pub async fn load(path: &Path, serve: ServeMode, io: FileIo) -> Result<Self, ConfigError> {
-        let mut config =
-            Self { path: path.to_owned(), serve, io, bytes: Vec::new(), permit: Arc::new(Permit::default()) };
+        let mut config = Self {
+            path: path.to_owned(),
+            serve,
+            io,
+            bytes: Vec::new(),
+            permit: Arc::default(),
+            standing: Standing::Current,
+            unreadable: None,
+        };
         let bytes = config.read().await.map_err(|reason| ConfigError::Unreadable { path: path.to_owned(), reason })?;
         let rejected = |problems: &[Problem]| ConfigError::Rejected {
             lines: problems.iter().map(|problem| line(path, problem)).collect(),
@@ -62,15 +84,29 @@ impl Config {
         &self.permit
     }
 
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How that stands to what the file says.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.unreadable.clone().map_or_else(|| self.standing.clone(), Standing::Kept)
+    }
+
     /// Reads the file again; returns the new permit when it means something else than the one in force.
     pub async fn reload(&mut self) -> Option<Arc<Permit>> {
         let bytes = match self.read().await {
             Ok(bytes) => bytes,
             Err(reason) => {
                 error!(config = %self.path.display(), "cannot read the configuration: {reason}; the last good one stays in force");
+                self.unreadable = Some(format!("{}: cannot be read: {reason}", self.path.display()));
                 return None;
             }
         };
+        self.unreadable = None;
         if bytes == self.bytes {
             return None;
         }
@@ -78,6 +114,7 @@ impl Config {
             Ok(parsed) => Permit::succeeding(&self.permit, parsed),
             Err(problem) => {
                 error!("{}; the last good configuration stays in force", line(&self.path, &problem));
+                self.standing = Standing::Kept(line(&self.path, &problem));
                 self.bytes = bytes;
                 return None;
             }
@@ -103,6 +140,10 @@ impl Config {
         for notice in &parsed.notices {
             warn!("{}", line(&self.path, notice));
         }
+        self.standing = match parsed.problems.len() {
+            0 => Standing::Current,
+            problems => Standing::Part(problems),
+        };
         self.bytes = bytes;
         self.permit = Arc::new(parsed.permit);
     }

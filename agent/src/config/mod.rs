@@ -3,4 +3,4 @@
 pub mod follow;
 mod load;
 
-pub use load::{Config, ConfigError};
+pub use load::{Config, ConfigError, Standing};

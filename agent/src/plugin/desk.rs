@@ -1,5 +1,6 @@
 //! What every endpoint shares with the reactor.
 
+use crate::board::Board;
 use std::{sync::Arc, time::Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
 use vfiod_core::{
@@ -45,6 +46,8 @@ pub struct Desk {
     pub granted: Arc<Notify>,
     /// Asks the reactor whether a container may start.
     pub fence: mpsc::UnboundedSender<FenceQuery>,
+    /// Where everybody notes what they do.
+    pub board: Arc<Board>,
 }
 
 impl Desk {

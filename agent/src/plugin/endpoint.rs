@@ -7,6 +7,7 @@ use super::{
     registration::register,
     running::Running,
 };
+use crate::board::Served;
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     sync::{Notify, watch},
@@ -28,6 +29,7 @@ const STREAM_DUE: Duration = Duration::from_secs(10);
 /// An endpoint of one resource.
 pub(super) struct Endpoint {
     pub(super) resource: Arc<Resource>,
+    pub(super) served: Arc<Served>,
     pub(super) desk: Desk,
     pub(super) folder: KubeletFolder,
     pub(super) kubelet: watch::Receiver<KubeletSocket>,
@@ -81,6 +83,7 @@ impl Endpoint {
                 Err(failure) => (Some(failure.to_string()), LONGEST_PAUSE),
             };
             if let Some(failure) = failure {
+                self.served.in_trouble(&failure);
                 if complained {
                     debug!(resource = %self.resource.name(), "{failure}");
                 } else {
@@ -132,7 +135,7 @@ impl Endpoint {
 
     /// One registration, from the socket to its end.
     async fn serve(&mut self) -> Result<End, Failure> {
-        let running = Running::start(self.folder.path(), &self.resource, &self.desk, &self.rung)
+        let running = Running::start(self.folder.path(), &self.served, &self.desk, &self.rung)
             .map_err(|error| Failure::Because(error.to_string()))?;
         // What was told may be older than the kubelet that is about to answer.
         let kubelet = self.kubelet_now();
@@ -141,9 +144,12 @@ impl Endpoint {
         let registration = async move { register(&folder.socket(), &name, resource.name(), &calls).await };
         let end = match self.unless_moot(&running, kubelet, registration).await {
             Ok(Ok(())) => {
+                self.served.is_registered(true);
                 let (healthy, all) = capacity(&self.resource);
                 info!(resource = %self.resource.name(), devices = all, healthy, socket = running.name(), "registered");
-                self.watch(&running, kubelet).await
+                let end = self.watch(&running, kubelet).await;
+                self.served.is_registered(false);
+                end
             }
             Ok(Err(error)) => Err(Failure::Because(error.to_string())),
             Err(end) => Ok(end),

@@ -1,6 +1,7 @@
 //! `ListAndWatch`: the list of a resource, sent whole whenever it changes.
 
-use super::{codec::Message, desk::Clock, pace::Pace, running::OpenStream};
+use super::{codec::Message, desk::Desk, pace::Pace, running::OpenStream};
+use crate::board::Served;
 use futures_util::{Stream, stream};
 use std::{future::Future, sync::Arc};
 use tokio::sync::{Notify, watch};
@@ -12,9 +13,9 @@ use vfiod_core::{
 
 /// One open stream.
 struct Watch {
-    resource: Arc<Resource>,
+    served: Arc<Served>,
     rung: Arc<Notify>,
-    clock: Clock,
+    desk: Desk,
     pace: Pace,
     stop: watch::Receiver<bool>,
     sent: Option<List>,
@@ -27,14 +28,15 @@ struct Watch {
 /// A resource that has ended sends one last, empty list: it truly has no device any more. An agent that stops sends
 /// nothing: the kubelet would zero the capacity at once, while a closed stream leaves it for five minutes.
 pub(super) fn stream(
-    resource: Arc<Resource>,
+    served: Arc<Served>,
     rung: Arc<Notify>,
-    clock: Clock,
+    desk: Desk,
     stop: watch::Receiver<bool>,
     open: Option<OpenStream>,
 ) -> impl Stream<Item = Result<Message, Status>> + Send + 'static {
-    let pace = Pace::new(clock.now());
-    let watch = Watch { resource, rung, clock, pace, stop, sent: None, last: false, _open: open };
+    let pace = Pace::new(desk.clock.now());
+    served.stream_opens();
+    let watch = Watch { served, rung, desk, pace, stop, sent: None, last: false, _open: open };
     stream::unfold(watch, |mut watch| async move { watch.next().await.map(|list| (Ok(Message::List(list)), watch)) })
 }
 
@@ -48,16 +50,22 @@ impl Watch {
             let ring = rung.notified();
             tokio::pin!(ring);
             ring.as_mut().enable(); // before looking, so that no ring is missed
-            let due = self.pace.next(self.clock.now());
-            if due > self.clock.now() {
+            let due = self.pace.next(self.desk.clock.now());
+            if due > self.desk.clock.now() {
                 // A storm: what changes meanwhile is folded into the next list.
-                self.unless_stopped(tokio::time::sleep_until(self.clock.instant(due).into())).await?;
+                self.unless_stopped(tokio::time::sleep_until(self.desk.clock.instant(due).into())).await?;
                 continue;
             }
-            self.last = self.resource.is_retired();
-            let list = self.resource.list();
+            self.last = self.served.resource().is_retired();
+            let list = self.served.resource().list();
             if !self.sent.as_ref().is_some_and(|sent| sent.says_the_same(&list)) {
-                self.pace.sent(self.clock.now());
+                let now = self.desk.clock.now();
+                self.pace.sent(now);
+                self.served.messages.one();
+                self.served.message_bytes.add(list.encoded_len() as u64);
+                if let Some(since) = self.served.resource().bell().heard() {
+                    self.desk.board.event_to_stream.record(now.saturating_sub(since));
+                }
                 self.sent = Some(list.clone());
                 return Some(list);
             }
@@ -71,6 +79,12 @@ impl Watch {
             () = what => Some(()),
             _ = self.stop.wait_for(|stop| *stop) => None,
         }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.served.stream_ends();
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
     server::{Inner, Service},
     socket::{Socket, SocketError},
 };
+use crate::board::Served;
 use std::{
     path::Path,
     sync::{
@@ -21,7 +22,6 @@ use tokio::{
     time::timeout,
 };
 use tracing::warn;
-use vfiod_core::allocator::Resource;
 
 /// A kubelet up to 1.32 disconnects the live client of a name when an old stream of that name ends: the old stream must
 /// have ended before the name is registered again.
@@ -54,24 +54,25 @@ pub(super) struct Calls {
 pub(super) struct OpenStream(Arc<Calls>);
 
 impl Running {
-    /// Serves `resource` on a new socket in `folder`.
+    /// Serves a resource on a new socket in `folder`.
     pub(super) fn start(
         folder: &Path,
-        resource: &Arc<Resource>,
+        served: &Arc<Served>,
         desk: &Desk,
         rung: &Arc<Notify>,
     ) -> Result<Self, SocketError> {
-        let (socket, listener) = Socket::bind(folder, resource.name())?;
+        let (socket, listener) = Socket::bind(folder, served.name())?;
         let (end, mut ended) = watch::channel(false);
         let calls = Arc::new(Calls::default());
         let service = Inner {
-            resource: Arc::clone(resource),
+            resource: Arc::clone(served.resource()),
+            served: Arc::clone(served),
             desk: desk.clone(),
             rung: Arc::clone(rung),
             stop: ended.clone(),
             calls: Arc::clone(&calls),
         };
-        let name = resource.name().clone();
+        let name = served.name().clone();
         let server = tokio::spawn(async move {
             let stop = async move {
                 let _ = ended.wait_for(|end| *end).await;

@@ -10,6 +10,7 @@ use super::{
     list_and_watch, pre_start,
     running::Calls,
 };
+use crate::board::{Refused, Served};
 use std::{
     convert::Infallible,
     future::Future,
@@ -43,6 +44,8 @@ pub(super) struct Service(Arc<Inner>);
 /// What the service of one resource needs.
 pub(super) struct Inner {
     pub(super) resource: Arc<Resource>,
+    /// Where the calls are noted.
+    pub(super) served: Arc<Served>,
     pub(super) desk: Desk,
     /// Woken by the resource's bell.
     pub(super) rung: Arc<Notify>,
@@ -89,8 +92,8 @@ impl Tower<http::Request<Body>> for Service {
                 let lists = service_fn(move |request: Request<_>| {
                     let caller = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
                     let open = inner.calls.stream_opens(caller);
-                    let (resource, rung) = (Arc::clone(&inner.resource), Arc::clone(&inner.rung));
-                    let lists = list_and_watch::stream(resource, rung, inner.desk.clock, inner.stop.clone(), open);
+                    let (served, rung) = (Arc::clone(&inner.served), Arc::clone(&inner.rung));
+                    let lists = list_and_watch::stream(served, rung, inner.desk.clone(), inner.stop.clone(), open);
                     std::future::ready(Ok::<_, Status>(Response::new(Box::pin(lists))))
                 });
                 Ok(Grpc::new(Prepared).server_streaming(lists, request).await)
@@ -126,12 +129,19 @@ impl Inner {
             self.resource.prefer_encoded(wish, now, &mut container).map_err(|error| allocate::not_preferred(&error))?;
             wire::put_field(&mut answer, 1, &container);
         }
+        self.served.preferred.one();
+        self.desk.board.preferred.record(self.desk.clock.now().saturating_sub(now));
         Ok(Message::Bytes(answer))
     }
 
     fn allocate(&self, request: &[u8]) -> Result<Message, Status> {
-        let requests = wire::allocate_request(request).map_err(allocate::malformed)?;
-        let grants = self.desk.register.grant(&self.resource, &requests, self.desk.clock.now()).map_err(|refusal| {
+        let now = self.desk.clock.now();
+        let requests = wire::allocate_request(request).map_err(|error| {
+            self.served.refused(Refused::Malformed);
+            allocate::malformed(error)
+        })?;
+        let grants = self.desk.register.grant(&self.resource, &requests, now).map_err(|refusal| {
+            self.served.refused(Refused::from(&refusal));
             warn!(resource = %self.resource.name(), "Allocate refused: {refusal}");
             allocate::refused(&refusal)
         })?;
@@ -141,14 +151,21 @@ impl Inner {
         for request in requests {
             debug!(resource = %self.resource.name(), devices = request.join(","), "allocated");
         }
+        self.served.allocations.one();
+        self.served.allocated_devices.add(grants.iter().map(|grant| grant.slots.len() as u64).sum());
+        self.desk.board.allocate.record(self.desk.clock.now().saturating_sub(now));
         Ok(Message::Bytes(answer))
     }
 
     async fn pre_start(self: Arc<Self>, request: prost::bytes::Bytes) -> Result<Message, Status> {
         let ids = read::<PreStartContainerRequest>(request)?.devices_ids;
         match pre_start::pre_start(&self.desk, &self.resource, &ids).await {
-            Ok(()) => Ok(Message::of(&PreStartContainerResponse {})),
+            Ok(()) => {
+                self.served.starts.one();
+                Ok(Message::of(&PreStartContainerResponse {}))
+            }
             Err(status) => {
+                self.served.start_refusals.one();
                 warn!(resource = %self.resource.name(), devices = ids.join(","), "PreStartContainer refused: {}", status.message());
                 Err(status)
             }

@@ -5,6 +5,7 @@ use super::{
     endpoint::Endpoint,
     kubelet::{KubeletFolder, KubeletSocket},
 };
+use crate::board::Served;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -63,14 +64,21 @@ impl Supervisor {
         let rung = Arc::new(Notify::new());
         let waker = Arc::clone(&rung);
         resource.bell().connect(move || waker.notify_waiters());
+        let served = Arc::new(Served::new(Arc::clone(&resource)));
+        self.desk.board.opened(&served);
         let endpoint = Endpoint {
             resource,
+            served: Arc::clone(&served),
             desk: self.desk.clone(),
             folder: self.folder.clone(),
             kubelet: self.kubelet.clone(),
             stop: self.stop.clone(),
             rung,
         };
-        endpoints.spawn(endpoint.run());
+        let board = Arc::clone(&self.desk.board);
+        endpoints.spawn(async move {
+            endpoint.run().await;
+            board.closed(&served);
+        });
     }
 }

@@ -1,7 +1,7 @@
 //! Who has what open: looks at the kernel's tables, one at a time, and what they and the events change.
 
 use crate::{
-    holders::{Book, Taken, Tracker, at_boot, explain, held},
+    holders::{Book, Sight, Taken, Tracker, at_boot, explain, held},
     probe::{CensusTaker, Event, EventKind},
     status::Look,
 };
@@ -75,6 +75,11 @@ impl HolderWatch {
     pub(super) fn look_by(&mut self, taker: CensusTaker) {
         self.taker = taker;
         self.wanted = true;
+    }
+
+    /// How much can be seen.
+    pub(super) const fn sight(&self) -> &Sight {
+        self.tracker.sight()
     }
 
     /// Asks for a look that begins after this call.

@@ -90,6 +90,11 @@ impl HostReader {
         self.running.is_some()
     }
 
+    /// Whether something is being read, or will be.
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_reading() || self.wishes != Wishes::default()
+    }
+
     /// The next result; waits for ever while nothing is wished. Cancelling it loses nothing.
     pub(super) async fn done(&mut self) -> HostRead {
         loop {

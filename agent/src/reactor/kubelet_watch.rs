@@ -1,10 +1,11 @@
 //! What happens in the kubelet's plugin folder, told to the endpoints.
 
 use crate::{
+    board::{Board, Condition, Part},
     monitor::watch::ChangeKind,
     plugin::{KubeletFolder, KubeletSocket, remove_stale_sockets},
 };
-use std::ffi::OsStr;
+use std::{ffi::OsStr, sync::Arc};
 use tokio::sync::watch;
 use tracing::{info, warn};
 use vfiod_proto::{KUBELET_CHECKPOINT, KUBELET_SOCKET};
@@ -15,11 +16,12 @@ pub(super) struct KubeletWatch {
     folder: KubeletFolder,
     socket: watch::Sender<KubeletSocket>,
     announced: Option<bool>,
+    board: Arc<Board>,
 }
 
 impl KubeletWatch {
-    pub(super) const fn new(folder: KubeletFolder, socket: watch::Sender<KubeletSocket>) -> Self {
-        Self { folder, socket, announced: None }
+    pub(super) const fn new(folder: KubeletFolder, socket: watch::Sender<KubeletSocket>, board: Arc<Board>) -> Self {
+        Self { folder, socket, announced: None, board }
     }
 
     /// Looks who listens now, and tells the endpoints when that changed.
@@ -34,6 +36,9 @@ impl KubeletWatch {
         let present = identity.is_some();
         if self.announced != Some(present) {
             self.announced = Some(present);
+            let path = self.folder.socket().display().to_string();
+            let absent = || Condition::Failing(format!("no kubelet listens on {path}"));
+            self.board.set(Part::Kubelet, if present { Condition::Good(path.clone()) } else { absent() });
             if present {
                 info!(socket = %self.folder.socket().display(), "the kubelet is there");
             } else {

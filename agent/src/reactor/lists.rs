@@ -51,6 +51,11 @@ impl Lists {
         Some(pause)
     }
 
+    /// The resources that wait.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &str> {
+        self.waiting.iter().map(|resource| resource.name().as_str())
+    }
+
     /// Takes resources that need an endpoint, and gives back those whose devices are known by now.
     pub(super) fn open(&mut self, opened: Vec<Arc<Resource>>, permit: &Permit) -> Vec<Arc<Resource>> {
         let before = self.waiting.len();

@@ -16,6 +16,7 @@ mod kubelet_watch;
 mod lists;
 mod marks;
 mod node;
+mod notes;
 mod ownership_reader;
 mod probe_start;
 mod retries;

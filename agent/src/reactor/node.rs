@@ -10,12 +10,14 @@ use super::{
     kubelet_watch::KubeletWatch,
     lists::Lists,
     marks::Marks,
+    notes,
     ownership_reader::OwnershipReader,
     probe_start::ProbeStart,
     retries::Retries,
 };
 use crate::{
-    config::{Config, follow::Follow},
+    board::Board,
+    config::{Config, Standing, follow::Follow},
     discovery::{Fault, HostRoot},
     holders::Book,
     io::FileIo,
@@ -144,6 +146,12 @@ struct Node {
     marks: Marks,
     /// Whether a node came or went while the host was being read: that read may be older.
     nodes_moved: bool,
+    /// When the event came whose consequences are still being read.
+    event_at: Option<Moment>,
+    /// Whether the host is being read again though nothing happened.
+    rescanning: bool,
+    /// Whether the next settling is for what such a look has found.
+    correcting: bool,
     /// When to give memory back: after the whole host was read, and what came of it is told.
     tidy_at: Option<Moment>,
     /// Whether the sources of ownership are read often; changes only with a verdict.
@@ -185,7 +193,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
     let mut node = Node {
         inventory,
         config,
-        kubelet: KubeletWatch::new(folder, channels.kubelet.clone()),
+        kubelet: KubeletWatch::new(folder, channels.kubelet.clone(), Arc::clone(&channels.desk.board)),
         fences: Fences::default(),
         faults: HashSet::new(),
         unavailable: HashSet::new(),
@@ -193,6 +201,9 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
         lists: Lists::default(),
         marks,
         nodes_moved: false,
+        event_at: None,
+        rescanning: false,
+        correcting: false,
         tidy_at: None,
         awaits_ownership: false,
         rescan: options.rescan,
@@ -216,17 +227,24 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
     let (read, reading, first_look) = tokio::join!(host.done(), sources.read(Moment::ZERO), first_look);
     let (probe, looked) = first_look?;
     node.inventory.set_permit(Arc::clone(node.config.permit()));
-    node.host_read(read, &mut host, clock.now());
+    let board = Arc::clone(&channels.desk.board);
+    board.node.reloads_changed.one();
+    notes::configuration(&board, node.config.path(), node.config.standing());
+    node.host_read(read, &mut host, &board, clock.now());
     node.say_unavailable(&reading);
+    notes::owners(&board, &reading);
     node.inventory.observed(&reading);
     if let Ok(looked) = looked {
         holders.looked(looked, &mut node.inventory, clock.now());
+        notes::holders(&board, &holders);
     }
+    notes::probe(&board, probe_start.absent());
     channels.desk.register.follow(node.inventory.ledger().youngest());
     node.kubelet.tidy();
     let ownership = OwnershipReader::new(sources, clock);
     let mut ears = Ears { uevents, watcher, follow, host, ownership, holders, probe, probe_start, channels };
     node.settle(&mut ears);
+    notes::host(&board, &node.lists, node.faults.len());
     node.kubelet.look();
     node.summary();
 
@@ -245,12 +263,19 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
                     ears.holders.look_by(taker);
                     ears.probe = Some(probe);
                 }
+                notes::probe(&board, ears.probe_start.absent());
             }
-            batch = next_probe(&mut ears.probe) => node.probed(&batch, &mut ears),
+            batch = next_probe(&mut ears.probe) => {
+                if ears.probe.is_none() {
+                    notes::probe(&board, Some("it can no longer be read: opens of groups are noticed by inotify"));
+                }
+                node.probed(&batch, &mut ears);
+            }
             batch = ears.watcher.next() => node.watched(batch?, &mut ears),
             () = ears.channels.desk.granted.notified() => node.granted(&mut ears, clock.now()),
             Some(query) = ears.channels.fence.recv() => node.ask(query, &mut ears),
             Some(query) = ears.channels.queries.recv() => match query {
+                Query::Ping(answer) => drop(answer.send(())),
                 Query::Look(look) => ears.holders.ask(look),
                 Query::Mark(device, mark, answer) => drop(answer.send(node.mark(device, mark))),
             },
@@ -258,20 +283,25 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
                 if ears.holders.looked(looked, &mut node.inventory, clock.now()) {
                     ears.ownership.want();
                 }
+                notes::holders(&board, &ears.holders);
             }
-            read = ears.host.done() => node.host_read(read, &mut ears.host, clock.now()),
+            read = ears.host.done() => {
+                node.host_read(read, &mut ears.host, &board, clock.now());
+                notes::host(&board, &node.lists, node.faults.len());
+            }
             reading = ears.ownership.done() => {
                 node.say_unavailable(&reading);
+                notes::owners(&board, &reading);
                 node.take_grants(&ears);
                 if node.inventory.observed(&reading) {
                     ears.channels.desk.register.follow(node.inventory.ledger().youngest());
                 }
                 node.fences.owners_read(&node.inventory, reading.begun, clock.now());
             }
-            () = changed(&mut ears.follow) => node.reload().await,
+            () = changed(&mut ears.follow) => node.reload(&board).await,
             command = ears.channels.commands.recv() => match command {
                 Some(Command::Reload) => {
-                    node.reload().await;
+                    node.reload(&board).await;
                     node.rescan(&mut ears, clock.now());
                 }
                 Some(Command::Stop) | None => return Ok(()),
@@ -286,7 +316,16 @@ impl Node {
     /// Judges what has changed and tells everybody concerned.
     fn settle(&mut self, ears: &mut Ears) {
         self.take_grants(ears);
+        self.inventory.happened(self.event_at);
         let outcome = self.inventory.settle(ears.channels.desk.clock.now());
+        if !ears.host.is_busy() {
+            self.event_at = None;
+        }
+        let board = &ears.channels.desk.board;
+        board.node.transitions.add(outcome.transitions.len() as u64);
+        if std::mem::take(&mut self.correcting) {
+            board.node.rescan_corrections.add(outcome.transitions.len() as u64);
+        }
         announce(&outcome);
         if !outcome.transitions.is_empty() {
             self.awaits_ownership = self.inventory.awaits_ownership();
@@ -364,6 +403,8 @@ impl Node {
         }
         ears.host.want_devices(self.retries.take(now));
         if self.next_rescan <= now {
+            self.rescanning = true;
+            ears.channels.desk.board.node.rescans.one();
             self.rescan(ears, now);
         }
     }
@@ -398,8 +439,17 @@ impl Node {
         self.unavailable = now;
     }
 
-    async fn reload(&mut self) {
-        if let Some(permit) = self.config.reload().await {
+    async fn reload(&mut self, board: &Board) {
+        let permit = self.config.reload().await;
+        let standing = self.config.standing();
+        let counter = match (&standing, &permit) {
+            (Standing::Kept(_), _) => &board.node.reloads_failed,
+            (_, Some(_)) => &board.node.reloads_changed,
+            (_, None) => &board.node.reloads_unchanged,
+        };
+        counter.one();
+        notes::configuration(board, self.config.path(), standing);
+        if let Some(permit) = permit {
             self.inventory.set_permit(permit);
         }
     }

@@ -22,6 +22,7 @@ pub(super) struct ProbeStart {
     /// Whether the host root is the running kernel's own.
     live: bool,
     loading: Option<JoinHandle<Result<Loaded, Absent>>>,
+    absent: Option<String>,
 }
 
 /// The probe, if there is one, and its census.
@@ -32,7 +33,12 @@ impl ProbeStart {
     pub(super) fn begin(options: ProbeOptions, live: bool) -> Self {
         let mode = if live || options.mode == ProbeMode::Require { options.mode } else { ProbeMode::Off };
         let options = ProbeOptions { mode, ..options };
-        Self { mode, live, loading: Some(spawn_blocking(move || Loaded::load(options))) }
+        Self {
+            mode,
+            live,
+            loading: Some(spawn_blocking(move || Loaded::load(options))),
+            absent: Some("it is still being loaded".to_owned()),
+        }
     }
 
     /// The probe, if it is there soon; if it is required, however long it takes.
@@ -57,16 +63,28 @@ impl ProbeStart {
         self.take(loaded)
     }
 
-    fn take(&self, loaded: Result<Result<Loaded, Absent>, JoinError>) -> Result<Started, RunError> {
+    /// Why there is no probe; none where it was started.
+    pub(super) fn absent(&self) -> Option<&str> {
+        self.absent.as_deref()
+    }
+
+    fn take(&mut self, loaded: Result<Result<Loaded, Absent>, JoinError>) -> Result<Started, RunError> {
         let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {
                 warn!("the kernel probe could not be loaded: {error}; {WITHOUT}");
+                self.absent = Some(format!("it could not be loaded: {error}; {WITHOUT}"));
                 return Ok(None);
             }
         };
         keep_only(loaded.as_ref().ok().map(Loaded::grant));
-        match loaded.and_then(Loaded::follow) {
+        let followed = loaded.and_then(Loaded::follow);
+        self.absent = match &followed {
+            Ok(_) => None,
+            Err(Absent::Off) if !self.live => Some(format!("the host root is not this kernel's own: {WITHOUT}")),
+            Err(absent) => Some(format!("{absent}: {WITHOUT}")),
+        };
+        match followed {
             Ok(started) => Ok(Some(started)),
             Err(absent) if !Absent::is_tolerated(self.mode) => Err(RunError::Probe(absent)),
             Err(absent @ Absent::Missing(_)) => {

@@ -1,6 +1,7 @@
 //! Answering questions, each by asking the reactor.
 
 use super::socket::{BindError, Socket};
+use crate::board::{Board, Condition, Part};
 use futures_util::{Stream, StreamExt, stream};
 use std::{convert::Infallible, path::Path, pin::Pin, time::Duration};
 use tokio::{
@@ -19,6 +20,8 @@ use vfiod_proto::status::{
 /// A question to the reactor.
 #[derive(Debug)]
 pub enum Query {
+    /// Are you alive?
+    Ping(oneshot::Sender<()>),
     /// What does the kernel say now?
     Look(Look),
     /// Change what sticks to a device. Nothing, where neither the host nor the kubelet knows it.
@@ -88,7 +91,7 @@ const RETRY: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves on the socket at `path` until `stop` is set. Never ends the agent: what keeps it from serving is logged.
-pub async fn serve(path: &Path, queries: mpsc::UnboundedSender<Query>, mut stop: watch::Receiver<bool>) {
+pub async fn serve(path: &Path, board: &Board, queries: mpsc::UnboundedSender<Query>, mut stop: watch::Receiver<bool>) {
     let mut told = false;
     let (socket, listener) = loop {
         match Socket::bind(path) {
@@ -97,14 +100,19 @@ pub async fn serve(path: &Path, queries: mpsc::UnboundedSender<Query>, mut stop:
                 if !std::mem::replace(&mut told, true) {
                     info!("{taken}");
                 }
+                board.set(Part::StatusSocket, Condition::Degraded(taken.to_string()));
             }
-            Err(error) => return warn!("{error}; `vfiod holders` and `vfiod explain` read the host themselves"),
+            Err(error) => {
+                board.set(Part::StatusSocket, Condition::Degraded(error.to_string()));
+                return warn!("{error}; `vfiod holders` and `vfiod explain` read the host themselves");
+            }
         }
         tokio::select! {
             () = sleep(RETRY) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
     };
+    board.set(Part::StatusSocket, Condition::Good(path.display().to_string()));
     let service = StatusServer::new(Service { queries, stop: stop.clone() });
     let end = async move {
         let _ = stop.wait_for(|stop| *stop).await;

@@ -2,12 +2,13 @@
 
 use super::{Ears, Node, TIDY_AFTER, Watched};
 use crate::{
+    board::Board,
     discovery::{Fault, Scan},
     monitor::{
         uevent,
         watch::{self, Change, ChangeKind},
     },
-    probe::{Batch as ProbeBatch, EventKind, Severity},
+    probe::{Batch as ProbeBatch, EventKind, Losses, Severity},
     reactor::{
         host_reader::{HostRead, HostReader, Targets},
         lists::{Seen, sooner},
@@ -22,7 +23,16 @@ use vfiod_core::{
 };
 
 impl Node {
+    /// An event has come, at this moment.
+    fn event(&mut self, ears: &Ears) {
+        self.event_at.get_or_insert_with(|| ears.channels.desk.clock.now());
+    }
+
     pub(super) fn uevents(&mut self, batch: uevent::Batch, ears: &mut Ears) {
+        let noted = &ears.channels.desk.board.node;
+        noted.uevents.add(batch.events.len() as u64);
+        noted.events_dropped.add(batch.overrun.into());
+        self.event(ears);
         if batch.overrun {
             warn!("the kernel dropped uevents: reading the whole host again");
             ears.host.want_all();
@@ -36,6 +46,10 @@ impl Node {
     }
 
     pub(super) fn watched(&mut self, batch: watch::Batch<Watched>, ears: &mut Ears) {
+        let noted = &ears.channels.desk.board.node;
+        noted.file_events.add(batch.changes.len() as u64);
+        noted.events_dropped.add(batch.overflow.into());
+        self.event(ears);
         if batch.overflow {
             warn!("the kernel dropped file events: looking at everything again");
             self.rescan(ears, ears.channels.desk.clock.now());
@@ -63,7 +77,16 @@ impl Node {
         if batch.modules_changed {
             ears.host.want_all();
         }
+        self.event(ears);
+        if let Some(probe) = &ears.probe {
+            let Losses { ring_full, opens_missed, releases_missed, forgotten } = probe.losses();
+            let counters = ears.channels.desk.board.node.losses.iter();
+            for (counter, count) in counters.zip([ring_full, opens_missed, releases_missed, forgotten]) {
+                counter.is(count);
+            }
+        }
         for event in &batch.events {
+            note(&event.kind, &ears.channels.desk.board);
             if ears.holders.happened(event, &mut self.inventory) {
                 ears.ownership.want();
             }
@@ -116,7 +139,7 @@ impl Node {
         }
     }
 
-    pub(super) fn host_read(&mut self, read: HostRead, host: &mut HostReader, now: Moment) {
+    pub(super) fn host_read(&mut self, read: HostRead, host: &mut HostReader, board: &Board, now: Moment) {
         // What the events said of nodes meanwhile is newer than what was read of them.
         let stale = std::mem::take(&mut self.nodes_moved);
         if stale {
@@ -124,6 +147,8 @@ impl Node {
         }
         match read {
             HostRead::All(scan) => {
+                board.node.scans.one();
+                self.correcting = std::mem::take(&mut self.rescanning) && self.event_at.is_none();
                 let Scan { devices, groups, nodes, faults, complete } = *scan;
                 let failed = faults.iter().filter(|fault| fault.leaves_out()).filter_map(|fault| fault.device);
                 self.retries.note(failed, devices.iter().map(|device| device.id), now);
@@ -164,4 +189,16 @@ impl Node {
         }
         self.faults = now;
     }
+}
+
+/// Counts an event of the probe.
+fn note(kind: &EventKind, board: &Board) {
+    let noted = &board.node;
+    match kind {
+        EventKind::GroupOpened | EventKind::DeviceOpened => &noted.opens,
+        EventKind::GroupClosed | EventKind::DeviceClosed => &noted.releases,
+        EventKind::Aer(_) | EventKind::Recovery(_) => &noted.pci_errors,
+        EventKind::Removing => &noted.removals,
+    }
+    .one();
 }

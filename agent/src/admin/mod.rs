@@ -1,0 +1,74 @@
+//! What operators look at: metrics, readiness, the page, and the status socket. One thread of its own, so that nobody who
+//! looks can slow an `Allocate` down.
+//!
+//! ```text
+//! Board (atomics) ──────────┐
+//! tables of the allocator ──┼─> metrics, readiness ─> --metrics, --listen
+//! questions to the reactor ─┘                         status socket
+//! ```
+
+mod address;
+mod http;
+mod listener;
+pub mod metrics;
+mod ready;
+
+pub use address::{DEFAULT_LISTEN, Listen, ParseListenError};
+pub use ready::{Readiness, readiness};
+
+use crate::{
+    board::{Board, Part},
+    status::{self, Query},
+};
+use http::{Face, Site};
+use std::{io, path::PathBuf, sync::Arc, thread};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::LocalSet,
+};
+
+/// What is served, and where.
+#[derive(Debug)]
+pub struct Options {
+    /// `--listen`: everything, for people on this host.
+    pub listen: Listen,
+    /// `--metrics`: metrics and readiness alone, for the cluster.
+    pub metrics: Listen,
+    /// `--status-socket`.
+    pub status_socket: PathBuf,
+}
+
+/// What is served of.
+#[derive(Debug)]
+pub struct Sources {
+    /// What the other threads note.
+    pub board: Arc<Board>,
+    /// Questions to the reactor.
+    pub queries: mpsc::UnboundedSender<Query>,
+    /// Set when the agent stops.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Starts the thread; what it returns is told when the thread has ended.
+///
+/// # Errors
+/// When there can be no such thread.
+pub fn start(options: Options, sources: Sources) -> io::Result<oneshot::Receiver<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (ended, end) = oneshot::channel();
+    thread::Builder::new().name("vfiod-admin".to_owned()).spawn(move || {
+        LocalSet::new().block_on(&runtime, serve(options, sources));
+        // Nobody may wait for it any more.
+        let _ = ended.send(());
+    })?;
+    Ok(end)
+}
+
+async fn serve(options: Options, Sources { board, queries, stop }: Sources) {
+    let site = |face| Arc::new(Site { face, board: Arc::clone(&board), queries: queries.clone(), stop: stop.clone() });
+    tokio::join!(
+        listener::serve(options.listen, Part::Page, site(Face::People)),
+        listener::serve(options.metrics, Part::Metrics, site(Face::Machines)),
+        status::serve(&options.status_socket, &board, queries.clone(), stop.clone()),
+    );
+}
