@@ -15,13 +15,20 @@ pub struct Bench {
     pub bridged: [Pci; 2],
     /// A device in a root port, which can be unplugged.
     pub in_port: Pci,
+    /// A device of PCI Express with error reporting (AER), in a root port. It is bound to nothing but where a check does it, and not
+    /// one of [`Self::all`].
+    pub express: Pci,
 }
 
 impl Bench {
     /// Finds them.
     pub fn find() -> Result<Self> {
         let mut groups: BTreeMap<String, Vec<Pci>> = BTreeMap::new();
+        let mut express = Vec::new();
         for device in Pci::all()? {
+            if device.is_virtio() {
+                express.push(device.clone());
+            }
             groups.entry(device.group()?).or_default().push(device);
         }
         let (mut lone, mut pair, mut bridged, mut in_port) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -41,6 +48,7 @@ impl Bench {
             pair: just("functions that share a group", pair)?,
             bridged: just("devices behind a bridge", bridged)?,
             in_port: just::<1>("device in a root port", in_port)?.into_iter().next().context("no device")?,
+            express: just::<1>("virtio device", express)?.into_iter().next().context("no device")?,
         })
     }
 

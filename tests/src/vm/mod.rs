@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow};
 use std::path::Path;
 
 mod actor;
+mod aer;
 mod bench;
 mod cgroup;
 mod checks;

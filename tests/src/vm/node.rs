@@ -3,7 +3,7 @@
 use super::held::{Holder, Holders};
 use super::pod::{COMPUTE, Pod};
 use super::wait;
-use crate::Agent;
+use crate::agent::{Agent, AgentBuilder};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use std::fs;
@@ -42,6 +42,8 @@ pub struct Node {
 pub struct Setup {
     /// Names the kubelet's folder, so that no checkpoint is left over from another node.
     pub name: &'static str,
+    /// Entries of `pciHostDevices` beside that of the `edu` devices, a line each.
+    pub permits: &'static [&'static str],
     /// Its flags and their values.
     pub flags: &'static [(&'static str, &'static str)],
     /// The command that starts it; empty for none.
@@ -190,6 +192,16 @@ impl Node {
         Ok(answer)
     }
 
+    /// What `vfiod`, told as `arguments` say to tell vfiod's daemon something, says to that.
+    pub fn vfiod(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new(crate::agent::binary());
+        command.args(arguments).arg("--status-socket").arg(self.agent.status_socket());
+        let output = command.output().context("cannot run vfiod")?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{arguments:?} ends with {}: {}", output.status, complaint.trim());
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// What `vfiod holders` says.
     pub fn holders(&self) -> Result<Holders> {
         Holders::parse(&self.ask_daemon(&["holders"])?)
@@ -282,22 +294,27 @@ impl Drop for Node {
 
 impl Setup {
     /// As it is by default.
-    pub const DEFAULT: Self = Self { name: "default", flags: &[], under: &[] };
+    pub const DEFAULT: Self = Self { name: "default", permits: &[], flags: &[], under: &[] };
 
     /// Starts vfiod.
     pub fn agent(self) -> Result<Agent> {
         // As the seed writes it, and with other letters than sysfs has.
+        let permits: String = self.permits.iter().map(|permit| format!("    - {permit}\n")).collect();
         let config = format!(
             "configuration:
   permittedHostDevices:
     pciHostDevices:
     - {{pciVendorSelector: '1234:11E8', resourceName: {EDU}}}
-    mediatedDevices:
+{permits}    mediatedDevices:
     - {{mdevNameSelector: Single port serial, resourceName: {MTTY}}}
 "
         );
         let builder = Agent::builder(Path::new("/"), Path::new(&self.kubelet_folder()), &config).under(self.under);
-        self.flags.iter().fold(builder, |builder, (flag, value)| builder.flag(flag, value)).start()
+        let with = |builder: AgentBuilder, (flag, value): &(&str, &str)| match *flag {
+            "--state-dir" => builder.state_dir(Path::new(value)),
+            _ => builder.flag(flag, value),
+        };
+        self.flags.iter().fold(builder, with).start()
     }
 
     fn kubelet_folder(self) -> String {

@@ -71,6 +71,18 @@ impl Pci {
             && self.attribute("device").is_ok_and(|device| device == "0x11e8")
     }
 
+    /// Whether it is a virtio device, of which the machine has one.
+    pub fn is_virtio(&self) -> bool {
+        self.attribute("vendor").is_ok_and(|vendor| vendor == "0x1af4")
+    }
+
+    /// The function above it: the port that it is in.
+    pub fn parent(&self) -> Result<String> {
+        let link = fs::canonicalize(self.path()).with_context(|| format!("{self} is not in sysfs"))?;
+        let parent = link.parent().and_then(Path::file_name).with_context(|| format!("{self} is in no port"))?;
+        Ok(parent.to_string_lossy().into_owned())
+    }
+
     /// Whether it sits on the root bus, not behind a port or a bridge.
     pub fn on_root_bus(&self) -> bool {
         self.bdf.starts_with("0000:00:")

@@ -4,6 +4,7 @@ use super::Guest;
 use anyhow::Result;
 
 mod capabilities;
+mod errors;
 mod groups;
 mod holders;
 mod hotplug;
@@ -28,6 +29,7 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("probe", probe::run),
     ("storm", storm::run),
     ("holders", holders::run),
+    ("errors", errors::run),
     ("reload", reload::run),
     ("serving-uring", serving::with_uring),
     ("serving-plain", serving::without),
