@@ -1,4 +1,4 @@
-//! The two hot paths, as often as said: `hot_paths allocate|event COUNT`.
+//! The hot paths, as often as said: `hot_paths allocate|allocate-8|preferred|event COUNT`.
 //!
 //! `cargo xtask test instructions` counts their instructions under callgrind: the count does not depend on what else the
 //! machine does, so it shows a path that became longer where a time would not.
@@ -43,16 +43,25 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut message = Vec::new();
     match path.as_str() {
-        "allocate" => {
+        "allocate" | "allocate-8" => {
             let register = Register::default();
-            for id in ids.iter().cycle().take(count as usize) {
-                let (mut container, mut request) = (Vec::new(), Vec::new());
-                wire::put_field(&mut container, 1, id.as_bytes());
-                wire::put_field(&mut request, 1, &container);
-                let grants = register.grant(&resource, &wire::allocate_request(&request)?, NOW)?;
+            let requests: Vec<Vec<u8>> = ids.chunks(if path == "allocate" { 1 } else { 8 }).map(request).collect();
+            for request in requests.iter().cycle().take(count as usize) {
+                let grants = register.grant(&resource, &wire::allocate_request(request)?, NOW)?;
                 message.clear();
                 put_allocate_response(&mut message, &resource, &grants);
                 register.take().ok_or("the grant is not noted")?;
+            }
+        }
+        "preferred" => {
+            let mut wish = ids.clone();
+            // An order that no cache foresees.
+            wish.sort_by_key(|id| id.bytes().fold(7u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())));
+            let mut wish = container(&wish);
+            wish.extend([3 << 3, 8]); // how many: 8
+            for _ in 0..count {
+                message.clear();
+                resource.prefer_encoded(&wish, NOW, &mut message)?;
             }
         }
         "event" => {
@@ -61,13 +70,26 @@ fn main() -> Result<(), Box<dyn Error>> {
                 for exists in [false, true] {
                     inventory.node_changed(&node, exists);
                     inventory.settle(NOW + Duration::from_secs(20) * number);
-                    message.clear();
-                    resource.list().write(|piece| message.extend_from_slice(piece));
+                    message = resource.list().to_bytes();
                 }
             }
         }
-        _ => return Err("usage: hot_paths allocate|event COUNT".into()),
+        _ => return Err("usage: hot_paths allocate|allocate-8|preferred|event COUNT".into()),
     }
     std::hint::black_box(message);
     Ok(())
+}
+
+/// A request with one container that names these ids.
+fn request(ids: &[String]) -> Vec<u8> {
+    let mut request = Vec::new();
+    wire::put_field(&mut request, 1, &container(ids));
+    request
+}
+
+/// The fields of one container that name these ids.
+fn container(ids: &[String]) -> Vec<u8> {
+    let mut container = Vec::new();
+    ids.iter().for_each(|id| wire::put_field(&mut container, 1, id.as_bytes()));
+    container
 }

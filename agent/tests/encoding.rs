@@ -116,8 +116,7 @@ proptest! {
         let (_inventory, resource) = resource(&shapes, &gone);
         let resource = resource.unwrap();
         let list = resource.list();
-        let mut bytes = Vec::new();
-        list.write(|piece| bytes.extend_from_slice(piece));
+        let bytes = list.to_bytes();
         prop_assert_eq!(list.encoded_len(), bytes.len());
         prop_assert_eq!(bytes, ordinary_list(&resource).encode_to_vec());
         prop_assert!(list.says_the_same(&resource.list()));

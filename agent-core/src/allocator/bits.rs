@@ -15,6 +15,11 @@ impl Bits {
         Self(words.collect())
     }
 
+    /// Its words.
+    pub(super) fn words(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().copied()
+    }
+
     /// Adds a place; places beyond the end are not added.
     #[inline]
     pub(super) fn insert(&mut self, place: usize) {

@@ -114,11 +114,12 @@ impl Register {
     ) -> Result<Vec<Grant>, Refusal> {
         let table = resource.table();
         let mut granted: Vec<Vec<Arc<Slot>>> = Vec::with_capacity(requests.len());
+        let mut places = Vec::with_capacity(8);
         for request in requests {
             let mut slots: Vec<Arc<Slot>> = Vec::with_capacity(request.as_ref().len());
             for id in request.as_ref() {
                 let id = id.as_ref();
-                let Some(slot) = table.named(id.as_bytes()) else {
+                let Some((place, slot)) = table.named(id.as_bytes()) else {
                     return Err(Refusal::unknown(resource.name(), id));
                 };
                 if let Some(verdict) = slot.refusal() {
@@ -127,6 +128,7 @@ impl Register {
                 // A device named twice is one device: the virtual machine could not use it twice.
                 if !slots.iter().any(|other| other.id() == slot.id()) {
                     slots.push(Arc::clone(slot));
+                    places.push((place, slot.id()));
                 }
             }
             granted.push(slots);
@@ -144,6 +146,7 @@ impl Register {
                 order: grant.order,
             });
         }
+        resource.mark_claimed(&table, places.iter().copied());
         Ok(grants)
     }
 }

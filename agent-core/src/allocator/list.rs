@@ -3,20 +3,20 @@
 //! ```text
 //! Listed   every device as it is when healthy, one after the other: already a whole message
 //! List     a table and which of its devices are unhealthy at one moment
-//! write    runs of healthy devices are copied as they lie; between them the unhealthy ones, encoded again
+//! pieces   runs of healthy devices as they lie; between them the unhealthy ones, encoded again
 //! ```
 
 use super::{Slot, Table, wire};
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 /// Texts of health (kubelet: `staging/src/k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1/constants.go`).
 const HEALTHY: &str = "Healthy";
 const UNHEALTHY: &str = "Unhealthy";
 
 /// The devices of a table, encoded as healthy.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Listed {
-    bytes: Box<[u8]>,
+    bytes: Arc<[u8]>,
     /// Where each device ends.
     ends: Box<[u32]>,
 }
@@ -32,14 +32,29 @@ impl Listed {
         Self { bytes: bytes.into(), ends }
     }
 
-    /// The bytes of the devices in a range of places.
-    fn between(&self, from: usize, to: usize) -> &[u8] {
+    /// Where the bytes of the devices in a range of places are.
+    fn between(&self, from: usize, to: usize) -> Range<usize> {
         let end = |place: usize| match place.checked_sub(1) {
             None => 0,
             Some(before) => self.ends.get(before).map_or(self.bytes.len(), |&end| end as usize),
         };
-        self.bytes.get(end(from)..end(to)).unwrap_or_default()
+        end(from)..end(to)
     }
+}
+
+impl Default for Listed {
+    fn default() -> Self {
+        Self::new(&[])
+    }
+}
+
+/// A part of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// Bytes of [`List::prepared`].
+    Prepared(Range<usize>),
+    /// Bytes of its own.
+    Own(&'a [u8]),
 }
 
 /// The most bytes that a device takes in a message: as unhealthy.
@@ -68,6 +83,12 @@ impl List {
             && (Arc::ptr_eq(&self.table, &other.table) || self.table.listed == other.table.listed)
     }
 
+    /// How many devices are unhealthy.
+    #[must_use]
+    pub fn unhealthy(&self) -> usize {
+        self.unhealthy.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
     /// The length of the message, in bytes.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
@@ -77,25 +98,43 @@ impl List {
         self.table.listed.bytes.len() + slots.map(longer).sum::<usize>()
     }
 
-    /// The message, piece by piece: `put` is called with the bytes in their order.
-    pub fn write(&self, mut put: impl FnMut(&[u8])) {
+    /// The devices as they are when healthy, encoded: most of the message lies here.
+    #[must_use]
+    pub fn prepared(&self) -> &Arc<[u8]> {
+        &self.table.listed.bytes
+    }
+
+    /// The message: `put` is called with its parts in their order.
+    pub fn pieces(&self, mut put: impl FnMut(Piece<'_>)) {
         let listed = &self.table.listed;
-        let (mut from, mut own) = (0, Vec::with_capacity(64));
+        let mut own = Vec::with_capacity(64);
+        let mut from = 0;
         for place in self.unhealthy_places() {
             let Some(slot) = self.table.slots().get(place) else { break };
             let healthy = listed.between(from, place);
             if !healthy.is_empty() {
-                put(healthy);
+                put(Piece::Prepared(healthy));
             }
             own.clear();
             wire::put_device(&mut own, slot.text(), UNHEALTHY, slot.numa());
-            put(&own);
+            put(Piece::Own(&own));
             from = place + 1;
         }
         let rest = listed.between(from, self.table.slots().len());
         if !rest.is_empty() {
-            put(rest);
+            put(Piece::Prepared(rest));
         }
+    }
+
+    /// The message in one piece.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut message = Vec::with_capacity(self.encoded_len());
+        self.pieces(|piece| match piece {
+            Piece::Prepared(range) => message.extend_from_slice(self.prepared().get(range).unwrap_or_default()),
+            Piece::Own(own) => message.extend_from_slice(own),
+        });
+        message
     }
 
     fn unhealthy_places(&self) -> impl Iterator<Item = usize> {

@@ -26,12 +26,13 @@ mod response;
 mod slot;
 mod sync;
 mod table;
+mod usual;
 pub mod wire;
 
 pub use bell::Bell;
 pub use grant::{Answered, Grant, Refusal, Register};
 pub use group_word::{ClaimState, GroupWord, Snapshot};
-pub use list::List;
+pub use list::{List, Piece};
 pub use preferred::{PreferenceError, Wish};
 pub use resource::{Resource, Variables};
 pub use response::put_allocate_response;

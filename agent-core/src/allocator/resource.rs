@@ -2,8 +2,9 @@
 
 use super::{
     Bell, List, Slot, Table,
-    sync::{ArcSwap, AtomicBool, Guard, Ordering},
+    sync::{ArcSwap, AtomicBool, Guard, Ordering, fence},
 };
+use crate::device::DeviceId;
 use crate::health::Verdict;
 use crate::permit::{self, ResourceName, Settings};
 use crate::variables::{Carried, variables};
@@ -89,7 +90,31 @@ impl Resource {
     }
 
     pub(crate) fn set_table(&self, table: Table) {
-        self.table.store(Arc::new(table));
+        let table = Arc::new(table);
+        self.table.store(Arc::clone(&table));
+        // A claim between the making of the table and now is marked by whoever of the two comes second: the claimer looks
+        // for a new table after it wrote the word, this looks at the words after the table was published.
+        fence(Ordering::SeqCst);
+        table.look_at_claims();
+    }
+
+    /// Takes note that the reactor has settled the claim on the group of one of its devices.
+    pub(crate) fn claim_settled(&self, id: DeviceId) {
+        let table = self.table.load();
+        if let Some(place) = table.place(id) {
+            table.claim_settled(place);
+        }
+    }
+
+    /// Marks `claimed` slots, which are of `table` and whose groups have just been claimed, there and in the table that
+    /// may have taken its place.
+    pub(super) fn mark_claimed(&self, table: &Arc<Table>, claimed: impl Iterator<Item = (usize, DeviceId)> + Clone) {
+        claimed.clone().for_each(|(place, _)| table.mark_claimed(place));
+        fence(Ordering::SeqCst);
+        let now = self.table.load();
+        if !Arc::ptr_eq(&now, table) {
+            claimed.filter_map(|(_, id)| now.place(id)).for_each(|place| now.mark_claimed(place));
+        }
     }
 
     /// Writes a new verdict on one of its devices; returns whether the health changed. Only the reactor calls this.

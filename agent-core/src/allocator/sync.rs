@@ -6,14 +6,14 @@ pub use arc_swap::Guard;
 pub(super) use {
     arc_swap::ArcSwap,
     crossbeam::queue::SegQueue,
-    std::sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
 };
 
 #[cfg(loom)]
 pub use model::Guard;
 #[cfg(loom)]
 pub(super) use {
-    loom::sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
     model::{ArcSwap, SegQueue},
 };
 

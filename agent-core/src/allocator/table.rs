@@ -1,11 +1,12 @@
 //! The devices of one resource, as a snapshot: what is in it never changes, how the devices are does.
 
 use super::{
-    GroupWord, Slot,
+    ClaimState, GroupWord, Slot,
     bits::Bits,
     index::Index,
     list::Listed,
-    sync::{AtomicU64, Ordering},
+    sync::{AtomicU64, Ordering, fence},
+    usual::Usual,
 };
 use crate::device::DeviceId;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub struct Table {
     unhealthy: Marks,
     /// Which slots `Allocate` would refuse.
     refused: Marks,
+    /// Which slots are of a group that somebody may have claimed; of the others it is known that nobody has.
+    claimed: Marks,
     /// What the kubelet is told of each, encoded.
     pub(super) listed: Listed,
     /// What advice must know of each.
@@ -38,7 +41,7 @@ pub(super) struct Lay {
     pub(super) lone: Bits,
 }
 
-/// One bit a slot; one thread writes, any reads.
+/// One bit a slot.
 #[derive(Debug, Default)]
 pub(super) struct Marks(Box<[AtomicU64]>);
 
@@ -51,6 +54,7 @@ impl Table {
             words: slots.iter().map(|slot| slot.word()).collect(),
             unhealthy: Marks::new(slots.len()),
             refused: Marks::new(slots.len()),
+            claimed: Marks::new(slots.len()),
             listed: Listed::new(&slots),
             lay: Lay::of(&slots),
             slots: slots.into(),
@@ -58,6 +62,7 @@ impl Table {
         for (place, slot) in table.slots.iter().enumerate() {
             table.mark(place, slot);
         }
+        table.look_at_claims();
         table
     }
 
@@ -73,25 +78,30 @@ impl Table {
         self.slots.get(self.place(id)?)
     }
 
-    /// The device that the kubelet calls by this text.
+    /// The place of the device that the kubelet calls by this text, and the device.
     #[must_use]
-    pub fn named(&self, text: &[u8]) -> Option<&Arc<Slot>> {
-        self.slots.get(self.place_named(text)?)
+    pub fn named(&self, text: &[u8]) -> Option<(usize, &Arc<Slot>)> {
+        let place = self.place_named(text)?;
+        Some((place, self.slots.get(place)?))
     }
 
     /// The place of the device that the kubelet calls by this text.
     #[inline]
     pub(super) fn place_named(&self, text: &[u8]) -> Option<usize> {
-        self.place(DeviceId::from_name(text)?)
+        match text.try_into() {
+            Ok(usual) => self.place_usual(Usual::from_name(usual)),
+            Err(_) => self.place(DeviceId::from_name(text)?),
+        }
     }
 
+    /// The place of a PCI function of a domain with four digits.
     #[inline]
+    pub(super) fn place_usual(&self, id: Usual) -> Option<usize> {
+        self.index.usual(id)
+    }
+
     pub(super) fn place(&self, id: DeviceId) -> Option<usize> {
-        let mut places = self.index.candidates(id);
-        if !id.is_mdev() {
-            return places.next();
-        }
-        places.find(|&place| self.slots.get(place).is_some_and(|slot| slot.id() == id))
+        self.index.candidates(id).find(|&place| self.slots.get(place).is_some_and(|slot| slot.id() == id))
     }
 
     pub(super) fn word(&self, place: usize) -> Option<&GroupWord> {
@@ -102,6 +112,39 @@ impl Table {
     pub(super) fn mark(&self, place: usize, slot: &Slot) {
         self.unhealthy.set(place, !slot.is_healthy());
         self.refused.set(place, slot.refusal().is_some());
+    }
+
+    /// Marks a slot whose group has just been claimed.
+    #[inline]
+    pub(super) fn mark_claimed(&self, place: usize) {
+        self.claimed.set(place, true);
+    }
+
+    /// Marks the slots of all groups that are claimed.
+    pub(super) fn look_at_claims(&self) {
+        for (place, word) in self.words.iter().enumerate() {
+            if word.load().state() != ClaimState::Free {
+                self.mark_claimed(place);
+            }
+        }
+    }
+
+    /// Brings the mark of a slot up to the word of its group. Only the reactor calls this, after it wrote the word.
+    pub(super) fn claim_settled(&self, place: usize) {
+        let is_claimed = || self.word(place).is_some_and(|word| word.load().state() != ClaimState::Free);
+        if !is_claimed() {
+            self.claimed.set(place, false);
+            fence(Ordering::SeqCst);
+        }
+        // Who claims writes the word first and the mark afterwards: a mark that was taken away too early comes back.
+        if is_claimed() {
+            self.mark_claimed(place);
+        }
+    }
+
+    /// Which slots are of a group that may be claimed, 64 a word.
+    pub(super) fn claimed(&self) -> impl Iterator<Item = u64> {
+        self.claimed.words()
     }
 
     /// Which slots are unhealthy now, 64 a word.
@@ -146,9 +189,9 @@ impl Marks {
         let Some(word) = self.0.get(place / 64) else { return };
         let bit = 1 << (place % 64);
         if marked {
-            word.fetch_or(bit, Ordering::Release);
+            word.fetch_or(bit, Ordering::AcqRel);
         } else {
-            word.fetch_and(!bit, Ordering::Release);
+            word.fetch_and(!bit, Ordering::AcqRel);
         }
     }
 

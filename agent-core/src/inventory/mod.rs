@@ -252,6 +252,18 @@ impl Inventory {
             };
             if seen.state() != state {
                 word.settle(seen, state);
+                self.claim_settled(group);
+            }
+        }
+    }
+
+    /// Tells the tables that list members of a group that the claim on it was settled.
+    fn claim_settled(&self, group: GroupId) {
+        for &member in self.host.members_of(group) {
+            for name in self.listed.get(&member).into_iter().flatten() {
+                if let Some(listing) = self.listings.get(name) {
+                    listing.resource.claim_settled(member);
+                }
             }
         }
     }

@@ -1,11 +1,11 @@
 //! `ListAndWatch`: the list of a resource, sent whole whenever it changes.
 
-use super::{codec::Message, desk::Desk, pace::Pace, running::OpenStream};
+use super::{desk::Desk, pace::Pace, pieces::pieces, running::OpenStream};
 use crate::board::Served;
 use futures_util::{Stream, stream};
-use std::{future::Future, sync::Arc};
+use prost::bytes::Bytes;
+use std::{collections::VecDeque, future::Future, sync::Arc};
 use tokio::sync::{Notify, watch};
-use tonic::Status;
 use vfiod_core::{
     allocator::{List, Resource},
     health::Health,
@@ -23,7 +23,8 @@ struct Watch {
     _open: Option<OpenStream>,
 }
 
-/// The stream of one `ListAndWatch` call: the list as it is, then every change, until `stop`.
+/// The stream of one `ListAndWatch` call: the list as it is, then every change, until `stop`; each as the pieces of a
+/// message.
 ///
 /// A resource that has ended sends one last, empty list: it truly has no device any more. An agent that stops sends
 /// nothing: the kubelet would zero the capacity at once, while a closed stream leaves it for five minutes.
@@ -33,11 +34,11 @@ pub(super) fn stream(
     desk: Desk,
     stop: watch::Receiver<bool>,
     open: Option<OpenStream>,
-) -> impl Stream<Item = Result<Message, Status>> + Send + 'static {
+) -> impl Stream<Item = VecDeque<Bytes>> + Send + 'static {
     let pace = Pace::new(desk.clock.now());
     served.stream_opens();
     let watch = Watch { served, rung, desk, pace, stop, sent: None, last: false, _open: open };
-    stream::unfold(watch, |mut watch| async move { watch.next().await.map(|list| (Ok(Message::List(list)), watch)) })
+    stream::unfold(watch, |mut watch| async move { watch.next().await.map(|list| (pieces(&list), watch)) })
 }
 
 impl Watch {

@@ -9,14 +9,15 @@
 
 mod allocate;
 mod authority;
-mod codec;
 mod connection;
 mod desk;
 mod endpoint;
+mod grpc;
 mod incoming;
 mod kubelet;
 mod list_and_watch;
 mod pace;
+mod pieces;
 mod pre_start;
 mod registration;
 mod running;

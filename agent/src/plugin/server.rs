@@ -2,16 +2,19 @@
 //!
 //! Written by hand where tonic would generate it: generated code reads every id into a text of its own and builds every
 //! message anew. Here requests are read where they lie, and answers are made of bytes that were prepared at discovery.
+//! HTTP/2 itself, its connections and its flow control are tonic's.
 
 use super::{
     allocate,
-    codec::{Message, Prepared, read},
     desk::Desk,
-    list_and_watch, pre_start,
-    running::Calls,
+    grpc, list_and_watch, pre_start,
+    running::{Calls, OpenStream},
 };
 use crate::board::{Refused, Served};
+use futures_util::Stream;
+use prost::{Message, bytes::Bytes};
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     future::Future,
     pin::Pin,
@@ -19,14 +22,8 @@ use std::{
     task::{Context, Poll},
 };
 use tokio::sync::{Notify, watch};
-use tonic::{
-    Request, Response, Status,
-    body::Body,
-    codegen::http,
-    server::{Grpc, NamedService},
-    transport::server::UdsConnectInfo,
-};
-use tower::{Service as Tower, service_fn};
+use tonic::{Status, body::Body, codegen::http, server::NamedService, transport::server::UdsConnectInfo};
+use tower::Service as Tower;
 use tracing::{debug, warn};
 use vfiod_core::allocator::{self, Resource, wire};
 use vfiod_proto::deviceplugin::{
@@ -78,52 +75,44 @@ impl Tower<http::Request<Body>> for Service {
 
     fn call(&mut self, request: http::Request<Body>) -> Answer {
         let inner = Arc::clone(&self.0);
-        let method = request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE_NAME));
-        match method {
-            Some("/Allocate") => unary(request, move |request| std::future::ready(inner.allocate(request.get_ref()))),
-            Some("/GetPreferredAllocation") => {
-                unary(request, move |request| std::future::ready(inner.preferred(request.get_ref())))
-            }
-            Some("/GetDevicePluginOptions") => unary(request, |_| std::future::ready(Ok(Message::of(&OPTIONS)))),
-            Some("/PreStartContainer") => {
-                unary(request, move |request| Arc::clone(&inner).pre_start(request.into_inner()))
-            }
-            Some("/ListAndWatch") => Box::pin(async move {
-                let lists = service_fn(move |request: Request<_>| {
-                    let caller = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
-                    let open = inner.calls.stream_opens(caller);
-                    let (served, rung) = (Arc::clone(&inner.served), Arc::clone(&inner.rung));
-                    let lists = list_and_watch::stream(served, rung, inner.desk.clone(), inner.stop.clone(), open);
-                    std::future::ready(Ok::<_, Status>(Response::new(Box::pin(lists))))
-                });
-                Ok(Grpc::new(Prepared).server_streaming(lists, request).await)
-            }),
-            _ => Box::pin(std::future::ready(Ok(Status::unimplemented("no such method").into_http()))),
-        }
+        Box::pin(async move {
+            let (parts, mut body) = request.into_parts();
+            let request = match grpc::read(&mut body).await {
+                Ok(request) => request,
+                Err(status) => return Ok(status.into_http()),
+            };
+            let method = parts.uri.path().strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE_NAME));
+            Ok(match method {
+                Some("/Allocate") => grpc::answer(inner.allocate(&request)),
+                Some("/GetPreferredAllocation") => grpc::answer(inner.preferred(&request)),
+                Some("/GetDevicePluginOptions") => grpc::answer(Ok(encoded(&OPTIONS))),
+                Some("/PreStartContainer") => grpc::answer(inner.pre_start(request).await),
+                Some("/ListAndWatch") => {
+                    let caller = parts.extensions.get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+                    grpc::answers(Box::pin(inner.lists(inner.calls.stream_opens(caller))))
+                }
+                _ => Status::unimplemented("no such method").into_http(),
+            })
+        })
     }
 }
 
-/// Serves a call with one request and one answer.
-fn unary<F>(
-    request: http::Request<Body>,
-    mut serve: impl FnMut(Request<prost::bytes::Bytes>) -> F + Send + 'static,
-) -> Answer
-where
-    F: Future<Output = Result<Message, Status>> + Send + 'static,
-{
-    Box::pin(async move {
-        let answer = service_fn(move |request| {
-            let answer = serve(request);
-            async move { answer.await.map(Response::new) }
-        });
-        Ok(Grpc::new(Prepared).unary(answer, request).await)
-    })
+/// A message for which nothing was prepared.
+fn encoded(message: &impl Message) -> Vec<u8> {
+    let mut encoded = grpc::message(message.encoded_len());
+    message.encode_raw(&mut encoded);
+    encoded
 }
 
 impl Inner {
-    fn preferred(&self, request: &[u8]) -> Result<Message, Status> {
+    fn lists(&self, open: Option<OpenStream>) -> impl Stream<Item = VecDeque<Bytes>> + Send + 'static {
+        let (served, rung) = (Arc::clone(&self.served), Arc::clone(&self.rung));
+        list_and_watch::stream(served, rung, self.desk.clone(), self.stop.clone(), open)
+    }
+
+    fn preferred(&self, request: &[u8]) -> Result<Vec<u8>, Status> {
         let now = self.desk.clock.now();
-        let (mut answer, mut container) = (Vec::with_capacity(256), Vec::with_capacity(256));
+        let (mut answer, mut container) = (grpc::message(256), Vec::with_capacity(256));
         for wish in wire::preferred_requests(request).map_err(allocate::malformed)? {
             container.clear();
             self.resource.prefer_encoded(wish, now, &mut container).map_err(|error| allocate::not_preferred(&error))?;
@@ -131,10 +120,10 @@ impl Inner {
         }
         self.served.preferred.one();
         self.desk.board.preferred.record(self.desk.clock.now().saturating_sub(now));
-        Ok(Message::Bytes(answer))
+        Ok(answer)
     }
 
-    fn allocate(&self, request: &[u8]) -> Result<Message, Status> {
+    fn allocate(&self, request: &[u8]) -> Result<Vec<u8>, Status> {
         let now = self.desk.clock.now();
         let requests = wire::allocate_request(request).map_err(|error| {
             self.served.refused(Refused::Malformed);
@@ -146,7 +135,7 @@ impl Inner {
             allocate::refused(&refusal)
         })?;
         self.desk.tell_of_grants();
-        let mut answer = Vec::with_capacity(512);
+        let mut answer = grpc::message(1024);
         allocator::put_allocate_response(&mut answer, &self.resource, &grants);
         for request in requests {
             debug!(resource = %self.resource.name(), devices = request.join(","), "allocated");
@@ -154,15 +143,17 @@ impl Inner {
         self.served.allocations.one();
         self.served.allocated_devices.add(grants.iter().map(|grant| grant.slots.len() as u64).sum());
         self.desk.board.allocate.record(self.desk.clock.now().saturating_sub(now));
-        Ok(Message::Bytes(answer))
+        Ok(answer)
     }
 
-    async fn pre_start(self: Arc<Self>, request: prost::bytes::Bytes) -> Result<Message, Status> {
-        let ids = read::<PreStartContainerRequest>(request)?.devices_ids;
+    async fn pre_start(&self, request: Bytes) -> Result<Vec<u8>, Status> {
+        let request = PreStartContainerRequest::decode(request)
+            .map_err(|error| Status::invalid_argument(format!("the request cannot be read: {error}")))?;
+        let ids = request.devices_ids;
         match pre_start::pre_start(&self.desk, &self.resource, &ids).await {
             Ok(()) => {
                 self.served.starts.one();
-                Ok(Message::of(&PreStartContainerResponse {}))
+                Ok(encoded(&PreStartContainerResponse {}))
             }
             Err(status) => {
                 self.served.start_refusals.one();

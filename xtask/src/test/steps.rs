@@ -27,7 +27,7 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "loom", about: "every interleaving of the lock-free core", run: loom },
     Step {
         name: "instructions",
-        about: "how long the two hot paths are, counted by callgrind",
+        about: "how long the hot paths are, counted by callgrind",
         run: super::instructions::run,
     },
     Step { name: "docs", about: "rustdoc, warnings denied", run: docs },

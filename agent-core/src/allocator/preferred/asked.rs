@@ -3,7 +3,8 @@
 use crate::allocator::{
     Slot, Table,
     bits::Bits,
-    wire::{self, Malformed},
+    usual::{FIELD, Usual},
+    wire::{self, Fields, Malformed},
 };
 use std::collections::BTreeSet;
 
@@ -37,6 +38,19 @@ impl<'a> Asked<'a> {
             None => drop(self.strangers.insert(wire::text(id)?)),
         }
         Ok(())
+    }
+
+    /// Takes the ids that may be chosen as long as the fields that come next are such, and as nearly all are: PCI functions
+    /// of the table, of domains with four digits.
+    #[inline]
+    pub(super) fn offer_usual(&mut self, fields: &mut Fields<'a>) {
+        while let Some(field) = fields.0.first_chunk()
+            && let Some(place) = Usual::from_field(field).and_then(|id| self.table.place_usual(id))
+            && let Some(rest) = fields.0.get(FIELD..)
+        {
+            self.known.insert(place);
+            fields.0 = rest;
+        }
     }
 
     /// Takes an id that must be chosen.

@@ -82,13 +82,15 @@ impl Resource {
         let table = self.table();
         let mut asked = Asked::new(&table);
         let (mut fields, mut size) = (Fields(container), 0);
-        while let Some(field) = fields.next()? {
-            match field {
-                Field::Bytes(1, id) => asked.offer(id)?,
-                Field::Bytes(2, id) => asked.require(id)?,
+        loop {
+            asked.offer_usual(&mut fields);
+            match fields.next()? {
+                Some(Field::Bytes(1, id)) => asked.offer(id)?,
+                Some(Field::Bytes(2, id)) => asked.require(id)?,
                 // An int32; a negative one asks for nothing.
-                Field::Varint(3, number) => size = usize::try_from(number as i32).unwrap_or_default(),
-                _ => {}
+                Some(Field::Varint(3, number)) => size = usize::try_from(number as i32).unwrap_or_default(),
+                Some(_) => {}
+                None => break,
             }
         }
         let mut fields = Fields(container);

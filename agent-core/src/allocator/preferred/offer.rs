@@ -31,18 +31,18 @@ impl<'a> Offer<'a> {
     /// beyond those that can be `needed`.
     pub(super) fn sort(table: &'a Table, anchors: &[&Slot], offered: &Bits, needed: usize, now: Moment) -> Self {
         let anchored: HashSet<GroupId> = anchors.iter().filter_map(|slot| slot.group()).collect();
-        let unhealthy = Bits::from_words(table.unhealthy());
         let (mut companions, mut busy, mut grouped) = (Vec::new(), Vec::new(), Vec::new());
-        let mut lone = Bits::new(table.slots().len());
-        for place in offered.without(table.refused()).iter() {
+        let offered = offered.without(table.refused());
+        let unhealthy = Bits::from_words(table.unhealthy());
+        // Nearly all are idle, lone, and of no group that is asked about: they are not even looked at.
+        let mut lone = match anchored.is_empty() {
+            true => offered.and(&table.lay.lone).without(table.unhealthy()).without(table.claimed()),
+            false => Bits::new(table.slots().len()),
+        };
+        for place in offered.without(lone.words()).iter() {
             let Some(word) = table.word(place).map(|word| word.load()) else { continue };
             let claimed = word.state() != ClaimState::Free;
             let healthy = !unhealthy.contains(place);
-            // Nearly all are idle, lone, and of no group that is asked about: they are not even looked at.
-            if !claimed && healthy && anchored.is_empty() && table.lay.lone.contains(place) {
-                lone.insert(place);
-                continue;
-            }
             let Some(slot) = table.slots().get(place).map(AsRef::as_ref) else { continue };
             if slot.group().is_some_and(|group| anchored.contains(&group)) {
                 companions.push((Reverse(Moment::MAX), slot.group(), place));

@@ -180,3 +180,43 @@ fn loom_no_grant_is_left_unheard_when_the_reactor_is_not_woken_for_each() {
         assert!(woken || heard == 2, "{heard} of 2 were heard, and nobody wakes the reactor for the rest");
     });
 }
+
+/// Whether advice would take the first device of a resource for idle without looking at its group.
+fn passes_for_idle(resource: &Resource) -> bool {
+    resource.table().claimed().next() == Some(0)
+}
+
+#[test]
+fn loom_a_claim_is_marked_also_in_a_table_that_takes_the_place_of_the_one_it_was_granted_from() {
+    model(|| {
+        let slot = slot(1);
+        let (register, resource) = (Register::default(), Arc::new(resource(vec![Arc::clone(&slot)])));
+        let reactor = {
+            let resource = Arc::clone(&resource);
+            thread::spawn(move || resource.set_table(Table::new(vec![slot])))
+        };
+        register.grant(&resource, &[[id(1).to_string()]], NOW).unwrap();
+        reactor.join().unwrap();
+        assert!(!passes_for_idle(&resource));
+    });
+}
+
+#[test]
+fn loom_the_mark_of_a_claim_is_not_taken_away_with_that_of_the_claim_before_it() {
+    model(|| {
+        let slot = slot(1);
+        let (register, resource) = (Register::default(), Arc::new(resource(vec![Arc::clone(&slot)])));
+        register.grant(&resource, &[[id(1).to_string()]], NOW).unwrap();
+        let reactor = {
+            let (slot, resource) = (Arc::clone(&slot), Arc::clone(&resource));
+            thread::spawn(move || {
+                slot.group_word().settle(slot.group_word().load(), ClaimState::Free);
+                resource.claim_settled(slot.id());
+            })
+        };
+        register.grant(&resource, &[[id(1).to_string()]], LATER).unwrap();
+        reactor.join().unwrap();
+        let claimed = slot.group_word().load().state() != ClaimState::Free;
+        assert!(!(claimed && passes_for_idle(&resource)));
+    });
+}
