@@ -2,9 +2,21 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use prost::Message;
-use std::hint::black_box;
+use std::{
+    hint::black_box,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use vfiod::{
+    holders::{Taken, Tracker},
+    probe::{Census, Event, EventKind, Opening, Source},
+};
 use vfiod_benches::fleet::{Fleet, NOW, permit};
-use vfiod_core::{allocator::Resource, device::Node};
+use vfiod_core::{
+    allocator::Resource,
+    device::Node,
+    holding::{Place, Process},
+};
 use vfiod_proto::{
     HEALTHY, UNHEALTHY,
     deviceplugin::{Device, ListAndWatchResponse, NumaNode, TopologyInfo},
@@ -86,5 +98,78 @@ fn reload(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, health, lists, reload);
+/// An event as the probe's ring buffer holds it (`vfiod_abi::Event`): a process has opened or released a device.
+fn ring_event(number: u32, opened: bool) -> Vec<u8> {
+    let field = |text: String, length: usize| {
+        let mut field = text.into_bytes();
+        field.resize(length, 0);
+        field
+    };
+    let mut event = Vec::with_capacity(128);
+    for number in [5_000, 0xffff_8880_0000_0000 | u64::from(number) << 12, 77, 2_000] {
+        event.extend_from_slice(&u64::to_ne_bytes(number));
+    }
+    for number in [if opened { 4 } else { 6 }, 1000 + number, u32::from(opened), 1000 + number] {
+        event.extend_from_slice(&u32::to_ne_bytes(number));
+    }
+    event.extend(field("qemu-system-x86".into(), vfiod_abi::COMMAND));
+    event.extend(field(vfiod_benches::fleet::id(number).to_string(), vfiod_abi::NAME));
+    event.extend(field(number.to_string(), vfiod_abi::GROUP));
+    event
+}
+
+/// A process, as the book of processes has it.
+fn holder(pid: u32) -> Arc<Process> {
+    let command = "qemu-system-x86".into();
+    Arc::new(Process { pid, started: Some(Duration::from_nanos(2_000)), command, place: Some(Place::default()) })
+}
+
+/// From an event's bytes to what is known to be open, where so many devices are.
+fn event_decode(c: &mut Criterion) {
+    let mut group = c.benchmark_group("event-decode");
+    for open in [16u32, 256, 4096] {
+        let events: Vec<Event> =
+            (0..open).filter_map(|number| Event::from_ring(&ring_event(number, true), 0)).collect();
+        let openings = events.iter().map(|event| Opening {
+            object: event.object,
+            process: event.process.clone(),
+            fds: 1,
+            open_count: event.open_count,
+        });
+        let census = Census { source: Source::Kernel, openings: openings.collect(), hidden: Vec::new(), unreadable: 0 };
+        let processes = events.iter().map(|event| holder(event.process.pid)).collect();
+        let taken = Taken { census, processes };
+        let mut tracker = Tracker::default();
+        tracker.census(&taken, SystemTime::UNIX_EPOCH);
+        assert_eq!(tracker.all().count(), open as usize, "the events must be understood");
+
+        let (one, another) = (ring_event(open, true), ring_event(open, false));
+        let process = holder(1000 + open);
+        group.bench_function(BenchmarkId::new("one object changes", open), |b| {
+            b.iter(|| {
+                for bytes in [&one, &another] {
+                    let Some(event) = Event::from_ring(black_box(bytes), 0) else { continue };
+                    match event.kind {
+                        EventKind::DeviceOpened => {
+                            tracker.opened(&event.object, &process, event.open_count, SystemTime::UNIX_EPOCH)
+                        }
+                        _ => tracker.closed(&event.object, event.open_count),
+                    };
+                }
+            });
+        });
+        group.bench_function(BenchmarkId::new("naive: look at all that is open", open), |b| {
+            b.iter(|| {
+                for bytes in [&one, &another] {
+                    black_box(bytes);
+                    tracker.census_begins();
+                    tracker.census(&taken, SystemTime::UNIX_EPOCH);
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, health, event_decode, lists, reload);
 criterion_main!(benches);

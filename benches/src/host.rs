@@ -84,6 +84,14 @@ impl Host {
         self.root().join("dev/spare")
     }
 
+    /// The ids of all devices, in order.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        let mut ids: Vec<String> = self.groups.keys().cloned().collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// A new kubelet's folder.
     ///
     /// # Errors

@@ -112,7 +112,41 @@ impl Counters {
     }
 }
 
+/// A thread of a server, and what it has used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thread {
+    /// Its number.
+    pub id: OsString,
+    /// Its name.
+    pub name: String,
+    /// Nanoseconds on a processor.
+    pub nanos: u64,
+    /// How often it went to sleep by itself, and so was woken.
+    pub wakes: u64,
+}
+
 impl Server {
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its threads.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn threads(&self) -> Result<Vec<Thread>> {
+        let read = |task: fs::DirEntry| {
+            let text = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
+            let nanos = text("schedstat").split_whitespace().next().and_then(|nanos| nanos.parse().ok());
+            let wakes = number(&text("status"), "voluntary_ctxt_switches:");
+            let name = text("comm").trim().to_owned();
+            Thread { id: task.file_name(), name, nanos: nanos.unwrap_or_default(), wakes: wakes.unwrap_or_default() }
+        };
+        Ok(fs::read_dir(self.proc("task"))?.flatten().map(read).collect())
+    }
+
     /// Resident memory in KiB.
     ///
     /// # Errors

@@ -14,6 +14,9 @@ pub struct Args {
     /// Less of everything: under a minute, and less exact
     #[arg(long)]
     quick: bool,
+    /// Print where the time of each path goes (processor time and wake-ups by thread, system calls, parts) instead
+    #[arg(long, conflicts_with_all = ["compare", "json"])]
+    budget: bool,
     /// Also measure another device plugin, which this shell command starts; it finds BENCH_KUBELET_DIR (as --kubelet-dir),
     /// BENCH_HOST_ROOT, BENCH_CONFIG and BENCH_RESOURCE in its environment. May be given several times
     #[arg(long, value_name = "CMD")]
@@ -29,7 +32,12 @@ pub struct Args {
 impl Args {
     fn options(&self) -> Vec<String> {
         let quick = self.quick.then(|| "--quick".to_owned());
-        quick.into_iter().chain(self.compare.iter().map(|command| format!("--compare={command}"))).collect()
+        let budget = self.budget.then(|| "--budget".to_owned());
+        quick
+            .into_iter()
+            .chain(budget)
+            .chain(self.compare.iter().map(|command| format!("--compare={command}")))
+            .collect()
     }
 }
 
@@ -45,7 +53,10 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     let json = args.json.clone().map_or_else(|| Ok(workspace::target()?.join("bench.json")), anyhow::Ok)?;
     let mut bench = Command::new(program("vfiod-bench")?);
     bench.arg("--vfiod").arg(program("vfiod")?).arg("--floor").arg(program("vfiod-floor")?);
-    bench.arg("--json").arg(json).args(args.options());
+    if !args.budget {
+        bench.arg("--json").arg(json);
+    }
+    bench.args(args.options());
     Err(bench.exec()).context("the measurement cannot be started")
 }
 

@@ -1,7 +1,7 @@
 //! What the probe tells.
 
 use super::{Object, ObjectKind, Process};
-use vfiod_abi::{Event as Raw, Kind, Text, UNKNOWN, severity};
+use vfiod_abi::{Event as Raw, Kind, Plain, Text, UNKNOWN, severity};
 use vfiod_core::device::GroupId;
 
 /// What happened to an object.
@@ -50,6 +50,18 @@ pub struct Event {
     /// event: 1 or 0 for a group, 0 for an object that is gone. `None` where there is nothing to count ([`EventKind::Aer`],
     /// [`EventKind::Recovery`]).
     pub open_count: Option<u32>,
+}
+
+impl Event {
+    /// The event that lies in the ring buffer; `shift_ns` is what this process' time namespace adds to the clock. `None`
+    /// for what is no event of an object, or of a kind that this program does not know.
+    #[must_use]
+    pub fn from_ring(bytes: &[u8], shift_ns: i64) -> Option<Self> {
+        match understand(&Raw::read(bytes)?, shift_ns)? {
+            Told::Event(event) | Told::Closing { event, .. } | Told::Closed { event, .. } => Some(event),
+            Told::ModuleLoaded | Told::ModuleFreed(_) | Told::Seen(_) => None,
+        }
+    }
 }
 
 /// What happened since the last batch, in the kernel's order.

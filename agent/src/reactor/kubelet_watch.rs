@@ -17,11 +17,20 @@ pub(super) struct KubeletWatch {
     socket: watch::Sender<KubeletSocket>,
     announced: Option<bool>,
     board: Arc<Board>,
+    /// What the changes of the batch so far call for.
+    due: Due,
+}
+
+/// What is to be told to the endpoints when a batch of changes has been taken.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Due {
+    look: bool,
+    removals: bool,
 }
 
 impl KubeletWatch {
     pub(super) const fn new(folder: KubeletFolder, socket: watch::Sender<KubeletSocket>, board: Arc<Board>) -> Self {
-        Self { folder, socket, announced: None, board }
+        Self { folder, socket, announced: None, board, due: Due { look: false, removals: false } }
     }
 
     /// Looks who listens now, and tells the endpoints when that changed.
@@ -52,20 +61,31 @@ impl KubeletWatch {
         });
     }
 
-    /// Takes a change in the folder; returns whether the checkpoint is a new one.
+    /// Takes a change in the folder; returns whether the checkpoint is a new one. The endpoints are told by
+    /// [`Self::tell`].
     pub(super) fn changed(&mut self, name: Option<&OsStr>, kind: ChangeKind) -> bool {
         match name.and_then(OsStr::to_str) {
             Some(KUBELET_CHECKPOINT) => return matches!(kind, ChangeKind::Created | ChangeKind::Written),
-            Some(KUBELET_SOCKET) => self.look(),
-            Some(_) if kind == ChangeKind::Removed => self.removed(),
-            Some(_) => {}
+            Some(KUBELET_SOCKET) => self.due.look = true,
+            Some(_) => self.due.removals |= kind == ChangeKind::Removed,
             None => {
                 self.tidy();
-                self.look();
-                self.removed();
+                self.due = Due { look: true, removals: true };
             }
         }
         false
+    }
+
+    /// Tells the endpoints what a batch of changes came to, all at once: a kubelet that starts removes the sockets of all
+    /// resources, and each endpoint would look for its own as often.
+    pub(super) fn tell(&mut self) {
+        let due = std::mem::take(&mut self.due);
+        if due.look {
+            self.look();
+        }
+        if due.removals {
+            self.socket.send_modify(|socket| socket.removals += 1);
+        }
     }
 
     /// Removes sockets that agents before this one left behind.
@@ -74,9 +94,5 @@ impl KubeletWatch {
             Ok(0) | Err(_) => {}
             Ok(count) => info!(count, "removed sockets of agents that are gone"),
         }
-    }
-
-    fn removed(&self) {
-        self.socket.send_modify(|socket| socket.removals += 1);
     }
 }

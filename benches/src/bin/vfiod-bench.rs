@@ -2,7 +2,10 @@
 
 use clap::Parser;
 use std::{path::PathBuf, process::ExitCode};
-use vfiod_benches::run::{Plan, run};
+use vfiod_benches::{
+    run::{Plan, run},
+    server::Contestant,
+};
 
 /// Measures vfiod beside the floor
 #[derive(Debug, Parser)]
@@ -17,6 +20,9 @@ struct Args {
     /// Less of everything: under a minute
     #[arg(long)]
     quick: bool,
+    /// Where the time of each path goes, instead of how long it is
+    #[arg(long, conflicts_with_all = ["compare", "json"])]
+    budget: bool,
     /// A shell command that starts another device plugin, measured in the same run; it finds BENCH_KUBELET_DIR,
     /// BENCH_HOST_ROOT, BENCH_CONFIG and BENCH_RESOURCE in its environment
     #[arg(long, value_name = "CMD")]
@@ -27,7 +33,18 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let Args { vfiod, floor, quick, compare, json } = Args::parse();
+    let Args { vfiod, floor, quick, budget, compare, json } = Args::parse();
+    if budget {
+        let told = Contestant::vfiod(vfiod)
+            .and_then(|vfiod| vfiod_benches::budget::budget(&vfiod, &Contestant::floor("floor", floor), quick));
+        return match told {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let report = match run(&Plan { vfiod, floor, quick, compare }) {
         Ok(report) => report,
         Err(error) => {

@@ -22,7 +22,7 @@ pub fn calls(subject: &mut Subject<'_>, effort: Effort) -> Result<Vec<Value>> {
     let ids = subject.ids.clone();
     // First, while nothing is allocated: a kubelet offers what is free.
     let mut values = vec![("preferred", preferred(subject, &ids, effort)?)];
-    let mut dice = Dice(7);
+    let mut dice = Dice::new(7);
     for (count, p50, tail) in [(1, "allocate-1", "allocate-1-tail"), (SEVERAL, "allocate-8", "allocate-8-tail")] {
         let requests: Vec<Vec<u8>> = (0..512).map(|_| wire::allocate_request(dice.pick(&ids, count))).collect();
         check(subject, &requests, count)?;
@@ -61,7 +61,7 @@ fn check(subject: &mut Subject<'_>, requests: &[Vec<u8>], count: usize) -> Resul
 }
 
 fn preferred(subject: &mut Subject<'_>, ids: &[String], effort: Effort) -> Result<f64> {
-    let mut dice = Dice(11);
+    let mut dice = Dice::new(11);
     // A kubelet offers a set, whose order is another one each time (kubelet: `devicemanager/manager.go`,
     // `callGetPreferredAllocationIfAvailable`, `UnsortedList`).
     let mut shuffled: Vec<&str> = ids.iter().map(String::as_str).collect();

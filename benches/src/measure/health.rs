@@ -21,7 +21,7 @@ pub fn health(subject: &mut Subject<'_>, effort: Effort) -> Result<Vec<Value>> {
     let nodes = nodes.context("the server lists a device that the host does not have")?;
     let mut values = burst(subject, &nodes)?;
     let (mut gone, mut back) = (Sample::default(), Sample::default());
-    let mut dice = Dice(3);
+    let mut dice = Dice::new(3);
     let flips: Vec<&PathBuf> = (0..effort.flips).filter_map(|_| nodes.get(dice.below(nodes.len()))).collect();
     for node in flips {
         let healthy = subject.client.list().len();
@@ -43,7 +43,7 @@ pub fn health(subject: &mut Subject<'_>, effort: Effort) -> Result<Vec<Value>> {
 }
 
 /// All nodes at once.
-fn burst(subject: &mut Subject<'_>, nodes: &[PathBuf]) -> Result<Vec<Value>> {
+pub(crate) fn burst(subject: &mut Subject<'_>, nodes: &[PathBuf]) -> Result<Vec<Value>> {
     let healthy = subject.client.list().len();
     let before = subject.client.lists_seen();
     let begun = Instant::now();

@@ -60,7 +60,7 @@ pub fn restarts(contestant: &Contestant, host: &Host, times: usize) -> Result<Ve
     for _ in 0..times {
         sleep(SETTLE);
         drop(plugins); // the old kubelet's connections end with it
-        sleep(GONE);
+        kubelet_is_gone();
         let begun = Instant::now();
         kubelet.restart()?;
         plugins =
@@ -71,11 +71,21 @@ pub fn restarts(contestant: &Contestant, host: &Host, times: usize) -> Result<Ve
     Ok(took)
 }
 
+/// The time between two kubelets.
+pub(crate) fn kubelet_is_gone() {
+    sleep(GONE);
+}
+
+/// Leaves a server alone until what it has put off is done.
+pub(crate) fn settle() {
+    sleep(Duration::from_millis(100));
+}
+
 /// Takes the registrations of all resources of a host, and their lists; in the order of the resources.
 ///
 /// # Errors
 /// When one does not come.
-pub(super) fn all_plugins(kubelet: &mut Kubelet, host: &Host) -> Result<Vec<Plugin>> {
+pub(crate) fn all_plugins(kubelet: &mut Kubelet, host: &Host) -> Result<Vec<Plugin>> {
     let mut plugins: Vec<Plugin> = Vec::new();
     while plugins.len() < host.resources.len() {
         let plugin = kubelet.accept()?;

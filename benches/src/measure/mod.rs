@@ -6,7 +6,9 @@ mod life;
 mod storm;
 
 pub use calls::calls;
+pub(crate) use health::burst;
 pub use health::health;
+pub(crate) use life::{all_plugins, kubelet_is_gone, settle};
 pub use life::{idle, rescans, restarts, start};
 pub use storm::storm;
 
@@ -46,7 +48,7 @@ pub struct Subject<'a> {
 }
 
 /// Makes a device node as the kernel does: it appears, and nobody opens it.
-fn make(host: &Host, node: &Path) -> io::Result<()> {
+pub(crate) fn make(host: &Host, node: &Path) -> io::Result<()> {
     fs::hard_link(host.spare_node(), node)
 }
 
@@ -59,17 +61,21 @@ fn read_list(list: &[u8]) -> Result<(Vec<String>, usize)> {
 
 /// Numbers that look random and are the same in each run.
 #[derive(Debug, Clone)]
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// A number below `limit`.
-    fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) as usize) % limit.max(1)
     }
 
     /// `count` different ones of `ids`.
-    fn pick<'i>(&mut self, ids: &'i [String], count: usize) -> Vec<&'i str> {
+    pub(crate) fn pick<'i>(&mut self, ids: &'i [String], count: usize) -> Vec<&'i str> {
         let mut picked: Vec<&str> = Vec::with_capacity(count);
         while picked.len() < count.min(ids.len()) {
             match ids.get(self.below(ids.len())) {

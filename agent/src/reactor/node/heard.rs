@@ -67,6 +67,7 @@ impl Node {
                 Watched::Groups | Watched::Cdevs => self.node_moved(&change, &mut ears.host),
             }
         }
+        self.kubelet.tell();
     }
 
     /// Something was opened or closed, or the kernel has told of a device.
