@@ -1,5 +1,7 @@
-//! A simulated node and a simulated kubelet: for tests, benchmarks and the demo, of vfiod and of any other device plugin.
+//! A simulated node, a simulated kubelet and a simulated API server: for tests, benchmarks and the demo, of vfiod and of
+//! any other device plugin.
 
+pub mod api_server;
 pub mod kubelet;
 pub mod lab;
 pub mod node;

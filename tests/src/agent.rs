@@ -29,12 +29,13 @@ pub struct Agent {
 pub struct AgentBuilder {
     host_root: PathBuf,
     kubelet_dir: PathBuf,
-    config: String,
+    config: Option<String>,
     config_path: Option<PathBuf>,
     flags: Vec<String>,
     under: Vec<String>,
     log_level: String,
     state_dir: Option<PathBuf>,
+    cache_dir: Option<PathBuf>,
     variables: Vec<(String, String)>,
 }
 
@@ -61,12 +62,13 @@ impl Agent {
         AgentBuilder {
             host_root: host_root.to_owned(),
             kubelet_dir: kubelet_dir.to_owned(),
-            config: config.to_owned(),
+            config: Some(config.to_owned()),
             config_path: None,
             flags: Vec::new(),
             under: Vec::new(),
             log_level: "vfiod=debug,info".to_owned(),
             state_dir: None,
+            cache_dir: None,
             variables: Vec::new(),
         }
     }
@@ -205,6 +207,20 @@ impl AgentBuilder {
         self
     }
 
+    /// Remembers the KubeVirt CR in a folder of the test's own, which outlives it.
+    #[must_use]
+    pub fn cache_dir(mut self, path: &Path) -> Self {
+        self.cache_dir = Some(path.to_owned());
+        self
+    }
+
+    /// Names no configuration file.
+    #[must_use]
+    pub fn without_config(mut self) -> Self {
+        self.config = None;
+        self
+    }
+
     /// Sets an environment variable.
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {
@@ -225,8 +241,15 @@ impl AgentBuilder {
     /// When the process cannot be started.
     pub fn start(self) -> anyhow::Result<Agent> {
         let folder = TempDir::new()?;
-        fs::write(folder.path().join("config.yaml"), &self.config)?;
-        let config = self.config_path.unwrap_or_else(|| folder.path().join("config.yaml"));
+        let config = match (self.config_path, &self.config) {
+            (Some(path), _) => Some(path),
+            (None, None) => None,
+            (None, Some(config)) => {
+                let path = folder.path().join("config.yaml");
+                fs::write(&path, config)?;
+                Some(path)
+            }
+        };
         let log = File::create(folder.path().join("log"))?;
         let stdout = File::create(folder.path().join("stdout"))?;
         let mut command = match self.under.split_first() {
@@ -244,8 +267,7 @@ impl AgentBuilder {
             command.arg("run");
         }
         let child = command
-            .arg("--config")
-            .arg(config)
+            .args(config.iter().flat_map(|path| [Path::new("--config"), path]))
             .arg("--host-root")
             .arg(&self.host_root)
             .arg("--kubelet-dir")
@@ -255,6 +277,8 @@ impl AgentBuilder {
             .arg(folder.path().join(STATUS_SOCKET))
             .arg("--state-dir")
             .arg(self.state_dir.unwrap_or_else(|| folder.path().join("state")))
+            .arg("--cache-dir")
+            .arg(self.cache_dir.unwrap_or_else(|| folder.path().join("cache")))
             .args(&self.flags)
             .envs(self.variables)
             .stdin(Stdio::null())

@@ -153,7 +153,8 @@ fn duplicate(entry: &Entry, resource: &Resource) -> Notice {
 /// Where a resource is defined.
 fn place(resource: &Resource, which: impl Fn(&Origin) -> bool) -> String {
     match resource.origins.iter().find(|origin| which(origin)) {
-        Some(origin) => format!("{} in line {}", origin.field, origin.at.line),
+        Some(origin) if origin.at.is_somewhere() => format!("{} in line {}", origin.field, origin.at.line),
+        Some(origin) => origin.field.clone(),
         None => "its last good definition".to_owned(),
     }
 }

@@ -27,6 +27,14 @@ pub(super) struct Document {
     pub(super) notices: Vec<Notice>,
 }
 
+impl Document {
+    /// Permits alone; the settings have their defaults.
+    fn without_settings(permits: Option<Field>) -> Self {
+        let settings = settings::Read::absent();
+        Self { permits, kubevirt: false, settings, problems: Vec::new(), notices: Vec::new() }
+    }
+}
+
 /// Finds the one document that permits devices.
 pub(super) fn find(documents: &[Rc<Node>]) -> Result<Document, Problem> {
     let documents: Vec<Field> = documents.iter().filter(|node| !node.is_null()).map(Field::root).collect();
@@ -39,6 +47,33 @@ pub(super) fn find(documents: &[Rc<Node>]) -> Result<Document, Problem> {
         )),
         [one] if !is_list(one) => single(one),
         several => single(&only(several)?),
+    }
+}
+
+/// Finds the settings in a document that stands beside the KubeVirt CR `cr`, which permits devices in its stead.
+pub(super) fn find_settings(documents: &[Rc<Node>], cr: &str) -> Result<Document, Problem> {
+    let documents: Vec<Field> = documents.iter().filter(|node| !node.is_null()).map(Field::root).collect();
+    let root = match documents.as_slice() {
+        [] => return Ok(Document::without_settings(None)),
+        [root] => root,
+        [_, second, ..] => return Err(second.problem("is a second document", "keep one of them")),
+    };
+    root.expect_map()?;
+    let twice = |field: &Field| {
+        let what = format!("permits devices, and so does {cr}");
+        field.problem(what, "permit them in one of the two: remove it here, or start vfiod without --kubevirt")
+    };
+    match root.node.get_text("kind") {
+        None | Some(OWN_KIND) => {}
+        Some("KubeVirt" | "List" | "KubeVirtList") => return Err(twice(root)),
+        Some(other) => return Err(strange_kind(root, other)),
+    }
+    let below = root.get_some("configuration");
+    below.as_ref().map_or(Ok(()), Field::expect_map)?;
+    let permits = [Some(root), below.as_ref()].into_iter().flatten();
+    match permits.filter_map(|field| field.get_some("permittedHostDevices")).next() {
+        Some(permits) => Err(twice(&permits)),
+        None => with_settings(root, below.as_ref(), None, root.unknown(&known_fields())),
     }
 }
 
@@ -95,13 +130,17 @@ fn single(root: &Field) -> Result<Document, Problem> {
     match root.node.get_text("kind") {
         Some("KubeVirt") => kubevirt(root),
         None | Some(OWN_KIND) => own(root),
-        Some(other) => Err(Problem::new(
-            root.get("kind").map_or(root.node.at, |kind| kind.node.at),
-            "kind",
-            format!("a document of kind {other} permits no devices"),
-            format!("give a KubeVirt CR, or kind: {OWN_KIND}, or leave kind out"),
-        )),
+        Some(other) => Err(strange_kind(root, other)),
     }
+}
+
+fn strange_kind(root: &Field, kind: &str) -> Problem {
+    Problem::new(
+        root.get("kind").map_or(root.node.at, |kind| kind.node.at),
+        "kind",
+        format!("a document of kind {kind} permits no devices"),
+        format!("give a KubeVirt CR, or kind: {OWN_KIND}, or leave kind out"),
+    )
 }
 
 /// A KubeVirt CR. What vfiod does not know there is KubeVirt's business.
@@ -112,13 +151,7 @@ fn kubevirt(root: &Field) -> Result<Document, Problem> {
         permits.as_ref().map_or(Ok(()), Field::expect_map)?;
     }
     let permits = permits.and_then(|field| field.get("permittedHostDevices"));
-    Ok(Document {
-        permits,
-        kubevirt: true,
-        settings: settings::Read::absent(),
-        problems: Vec::new(),
-        notices: Vec::new(),
-    })
+    Ok(Document { kubevirt: true, ..Document::without_settings(permits) })
 }
 
 /// vfiod's own configuration, a snippet of a CR (`configuration: …`), or the bare section.
@@ -128,9 +161,7 @@ fn own(root: &Field) -> Result<Document, Problem> {
     configuration.as_ref().map_or(Ok(()), Field::expect_map)?;
     let bare = root.get("permittedHostDevices");
     let below = configuration.as_ref().and_then(|field| field.get("permittedHostDevices"));
-    let mut known = vec!["permittedHostDevices", "configuration", "apiVersion", "kind"];
-    known.extend(SETTING_FIELDS);
-    let unknown = root.unknown(&known);
+    let unknown = root.unknown(&known_fields());
     let permits = match (bare, below) {
         (Some(bare), Some(below)) => {
             return Err(below.problem(
@@ -141,15 +172,32 @@ fn own(root: &Field) -> Result<Document, Problem> {
         (None, None) => return Err(missing(root, configuration.as_ref(), unknown)),
         (Some(permits), None) | (None, Some(permits)) => permits,
     };
+    with_settings(root, configuration.as_ref(), Some(permits), unknown)
+}
 
+/// The fields at the top level of vfiod's own configuration.
+fn known_fields() -> Vec<&'static str> {
+    let mut known = vec!["permittedHostDevices", "configuration", "apiVersion", "kind"];
+    known.extend(SETTING_FIELDS);
+    known
+}
+
+/// Vfiod's own configuration, with its settings.
+fn with_settings(
+    root: &Field,
+    configuration: Option<&Field>,
+    permits: Option<Field>,
+    unknown: Vec<Unknown>,
+) -> Result<Document, Problem> {
+    check_api_version(root)?;
     let mut problems = Vec::new();
     let mut settings = settings::read(root, &mut problems);
     for unknown in unknown {
         settings.has_unknown_field();
         problems.push(unknown.problem());
     }
-    let notices = configuration.iter().flat_map(misplaced_settings).collect();
-    Ok(Document { permits: Some(permits), kubevirt: false, settings, problems, notices })
+    let notices = configuration.into_iter().flat_map(misplaced_settings).collect();
+    Ok(Document { permits, kubevirt: false, settings, problems, notices })
 }
 
 fn check_api_version(root: &Field) -> Result<(), Problem> {

@@ -14,6 +14,14 @@ pub struct Position {
 impl Position {
     /// The first character.
     pub const START: Self = Self { line: 1, column: 1 };
+    /// No place: the document is an object of the API server, which nobody sees as text.
+    pub const NOWHERE: Self = Self { line: 0, column: 0 };
+
+    /// Whether it is a place in a text.
+    #[must_use]
+    pub const fn is_somewhere(self) -> bool {
+        self.line > 0
+    }
 }
 
 /// One thing found in a document: where, in which field, what, and what would be right.

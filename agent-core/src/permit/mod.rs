@@ -12,6 +12,7 @@
 
 mod assembly;
 mod document;
+mod durable;
 mod entry;
 pub(crate) mod fields;
 pub(crate) mod finding;
@@ -25,7 +26,7 @@ pub(crate) mod yaml;
 
 pub use crate::resource_name::{ParseResourceNameError, ResourceName};
 pub use finding::{Finding, Notice, Position, Problem};
-pub use reload::{Parsed, decode, parse};
+pub use reload::{Beside, Parsed, decode, parse, parse_object};
 pub use resource::{Origin, Resource};
 pub use selector::normal_mdev_name;
 pub use serve::{ParseServeModeError, ServeMode, Serving};

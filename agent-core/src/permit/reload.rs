@@ -68,16 +68,84 @@ pub fn decode(bytes: &[u8]) -> Result<&str, Problem> {
 /// The text is no YAML, or its shape is wrong, so that nothing in it can be relied on. Bad entries are no error: they are
 /// among the problems of the result.
 pub fn parse(text: &str, mode: ServeMode) -> Result<Parsed, Problem> {
-    let document = document::find(&yaml::read(text)?)?;
+    read(&document::find(&yaml::read(text)?)?, mode)
+}
+
+/// Reads an object as the API server has it (JSON). Nobody sees its text, so nothing in the result has a place.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_object(text: &str, mode: ServeMode) -> Result<Parsed, Problem> {
+    read(&document::find(&yaml::read_object(text)?)?, mode)
+}
+
+/// Settings that stand in a document of their own, beside a KubeVirt CR that permits the devices.
+#[derive(Debug, Clone)]
+pub struct Beside {
+    /// What is rejected.
+    pub problems: Vec<Problem>,
+    /// What is accepted and yet worth saying.
+    pub notices: Vec<Notice>,
+    settings: settings::Read,
+}
+
+impl Beside {
+    /// Reads vfiod's own configuration without permits; an empty document sets nothing. `cr` is how a message calls the
+    /// KubeVirt CR.
+    ///
+    /// # Errors
+    ///
+    /// The text is no YAML, has the wrong shape, or permits devices as well.
+    pub fn parse(text: &str, cr: &str) -> Result<Self, Problem> {
+        let document = document::find_settings(&yaml::read(text)?, cr)?;
+        let document::Document { settings, problems, notices, .. } = document;
+        Ok(Self { problems, notices, settings })
+    }
+
+    /// No document at all.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { problems: Vec::new(), notices: Vec::new(), settings: settings::Read::absent() }
+    }
+
+    /// The settings, and nothing that is permitted: while nobody knows what the CR says.
+    #[must_use]
+    pub fn alone(&self) -> Parsed {
+        Parsed {
+            permit: Permit::default().with_settings(self.settings.or(&Settings::default())),
+            problems: Vec::new(),
+            notices: Vec::new(),
+            usb: BTreeSet::new(),
+            restricts: true,
+            said: Vec::new(),
+            good: Vec::new(),
+            rejected: Vec::new(),
+            settings: self.settings,
+            rule: Rule { mode: ServeMode::Auto, kubevirt: true },
+        }
+    }
+
+    /// The document as the first one that is put in force.
+    ///
+    /// # Errors
+    ///
+    /// A setting is bad: to run with a default instead of what was meant would not be safe. Holds every problem.
+    pub fn at_start(self) -> Result<Self, Vec<Problem>> {
+        if self.settings.is_good() { Ok(self) } else { Err(self.problems) }
+    }
+}
+
+fn read(document: &document::Document, mode: ServeMode) -> Result<Parsed, Problem> {
     let restricts = !document.kubevirt || document.permits.as_ref().is_some_and(|permits| !permits.node.is_null());
-    let entry::Entries { good, rejected, problems, notices, usb } = entry::read(&document)?;
+    let entry::Entries { good, rejected, problems, notices, usb } = entry::read(document)?;
     let mut parsed = Parsed {
         permit: Permit::default(),
-        problems: [document.problems, problems].concat(),
+        problems: [document.problems.clone(), problems].concat(),
         notices: Vec::new(),
         usb,
         restricts,
-        said: [document.notices, notices].concat(),
+        said: [document.notices.clone(), notices].concat(),
         good: Vec::new(),
         rejected,
         settings: document.settings,
@@ -109,6 +177,15 @@ impl Parsed {
     /// document. Bad entries alone are no error: the others are served.
     pub fn at_start(self) -> Result<Self, Vec<Problem>> {
         if self.settings.is_good() { Ok(self) } else { Err(self.problems) }
+    }
+
+    /// The same permits with the settings of another document; bad ones have their defaults, or on a reload their previous
+    /// values.
+    #[must_use]
+    pub fn with_settings(mut self, beside: &Beside) -> Self {
+        self.settings = beside.settings;
+        self.permit = self.permit.with_settings(self.settings.or(&Settings::default()));
+        self
     }
 
     /// Puts resources into the permit, with what is to be said of them as a whole.

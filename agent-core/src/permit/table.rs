@@ -53,6 +53,10 @@ impl Permit {
         permit
     }
 
+    pub(super) fn with_settings(self, settings: Settings) -> Self {
+        Self { settings, ..self }
+    }
+
     /// The resource that a device belongs to, served or not.
     #[must_use]
     pub fn resource_of(&self, device: &Device) -> Option<&Arc<Resource>> {

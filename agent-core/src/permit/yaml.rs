@@ -77,6 +77,15 @@ impl Node {
 
 /// Reads all documents of a text.
 pub(crate) fn read(text: &str) -> Result<Vec<Rc<Node>>, Problem> {
+    read_at(text, |place| place)
+}
+
+/// Reads an object that nobody sees as text: its nodes have no place.
+pub(crate) fn read_object(text: &str) -> Result<Vec<Rc<Node>>, Problem> {
+    read_at(text, |_| Position::NOWHERE)
+}
+
+fn read_at(text: &str, at: impl Fn(Position) -> Position) -> Result<Vec<Rc<Node>>, Problem> {
     if text.len() > DOCUMENT_MAX {
         let what = format!("the document is longer than {DOCUMENT_MAX} bytes");
         return Err(Problem::new(
@@ -90,7 +99,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<Rc<Node>>, Problem> {
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
         match event {
-            Ok((event, span)) => builder.take(event, place(&span.start))?,
+            Ok((event, span)) => builder.take(event, at(place(&span.start)))?,
             Err(error) => return Err(syntax(text, place(error.marker()), error.info())),
         }
     }

@@ -5,6 +5,8 @@
 pub enum Part {
     /// Where the permits come from.
     Configuration,
+    /// The API server, and the KubeVirt CR that it has.
+    Cluster,
     /// The lists of the host's devices.
     Host,
     /// The kubelet's socket, and what is registered there.
@@ -28,9 +30,9 @@ pub enum Part {
 /// Where the permits come from, and how what is in force stands to it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Configured {
-    /// One word for the source, such as "file".
+    /// One word for the source, "file" or "kubevirt".
     pub source: &'static str,
-    /// "current", "part" or "kept".
+    /// "current", "part", "kept", "remembered" or "waiting".
     pub state: &'static str,
 }
 
@@ -50,8 +52,9 @@ pub enum Condition {
 
 impl Part {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Configuration,
+        Self::Cluster,
         Self::Host,
         Self::Kubelet,
         Self::Owners,
@@ -68,6 +71,7 @@ impl Part {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Configuration => "configuration",
+            Self::Cluster => "cluster",
             Self::Host => "host",
             Self::Kubelet => "kubelet",
             Self::Owners => "owners",

@@ -27,6 +27,8 @@ pub struct Board {
     pub event_to_stream: Latency,
     /// What the reactor heard and did.
     pub node: NodeCounters,
+    /// What the thread of the cluster did.
+    pub cluster: ClusterCounters,
     configured: ArcSwap<Configured>,
     conditions: [ArcSwap<Condition>; Part::ALL.len()],
     served: ArcSwap<Vec<Arc<Served>>>,
@@ -67,6 +69,15 @@ pub struct NodeCounters {
     pub losses: [Counter; 4],
     /// Devices whose verdict changed.
     pub transitions: Counter,
+}
+
+/// What the thread of the cluster counts.
+#[derive(Debug, Default)]
+pub struct ClusterCounters {
+    /// Lists of the KubeVirt CRs: one at the start, one after each failure and after each watch that has expired.
+    pub lists: Counter,
+    /// Times that the API server could not be reached, or refused.
+    pub failures: Counter,
 }
 
 impl Board {

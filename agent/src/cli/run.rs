@@ -4,11 +4,12 @@ use super::Failure;
 use crate::{
     admin::{self, DEFAULT_LISTEN, Listen},
     board::{Board, Condition, Part},
-    config::Config,
+    cluster::{self, CrName, Orders},
+    config::{Config, ConfigError, FromKubeVirt},
     discovery::HostRoot,
     io::{IoMode, Runtime},
     memory,
-    plugin::{Clock, Desk, KubeletFolder, KubeletSocket, Supervisor},
+    plugin::{Clock, Desk, KubeletFolder, KubeletSocket, RegistrationMode, Supervisor},
     probe::{ProbeMode, ProbeOptions, give_up},
     reactor::{self, Channels, Command, NodeOptions},
     status::DEFAULT_SOCKET,
@@ -28,9 +29,31 @@ use vfiod_core::{allocator::Register, permit::ServeMode};
 /// Serves this host's VFIO devices to the kubelet.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// What is permitted: a KubeVirt CR, its permittedHostDevices, or vfiod's own configuration
-    #[arg(long, env = "VFIOD_CONFIG", value_name = "FILE")]
-    config: PathBuf,
+    /// What is permitted: a KubeVirt CR, its permittedHostDevices, or vfiod's own configuration. With --kubevirt: settings
+    /// alone
+    #[arg(long, env = "VFIOD_CONFIG", value_name = "FILE", required_unless_present = "kubevirt")]
+    config: Option<PathBuf>,
+    /// Serve what the KubeVirt CR of the cluster permits, and follow its edits; without a name, the only one there is
+    #[arg(
+        long,
+        env = "VFIOD_KUBEVIRT",
+        value_name = "NAMESPACE/NAME",
+        num_args = 0..=1,
+        default_missing_value = "only"
+    )]
+    kubevirt: Option<CrName>,
+    /// Tell the cluster as Events what becomes of devices; with --kubevirt unless said otherwise
+    #[arg(long, env = "VFIOD_EVENTS", value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    events: Option<bool>,
+    /// This node's name in the cluster, for Events; the host's name unless said otherwise
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    node_name: Option<String>,
+    /// The folder in which the last good KubeVirt CR is remembered; it outlives the host's next boot
+    #[arg(long, env = "VFIOD_CACHE_DIR", value_name = "DIR", default_value = "/var/lib/vfiod")]
+    cache_dir: PathBuf,
+    /// How the kubelet learns of vfiod's sockets: by the kubelet's socket, by its plugin watcher, or as the node allows
+    #[arg(long, env = "VFIOD_REGISTRATION", value_enum, default_value_t)]
+    registration: RegistrationMode,
     /// Where the host's /sys, /dev, /proc and /var/log/pods are found
     #[arg(long, env = "VFIOD_HOST_ROOT", value_name = "DIR", default_value = "/")]
     host_root: PathBuf,
@@ -113,7 +136,16 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
     let board = Arc::new(Board::default());
     let (register, granted) = (Arc::new(Register::default()), Arc::new(Notify::new()));
     let desk = Desk { clock, register, granted, fence, board: Arc::clone(&board) };
-    let channels = Channels { desk: desk.clone(), fence: fence_queries, opened, kubelet, queries, commands: to_do };
+    let documents = match &args.kubevirt {
+        Some(wanted) => {
+            let orders = Orders { wanted: wanted.clone(), board: Arc::clone(&board), stop: stopped.clone() };
+            let started = cluster::start(orders);
+            Some(started.map_err(|error| Failure::Error(format!("cannot start the thread of the cluster: {error}")))?)
+        }
+        None => None,
+    };
+    let channels =
+        Channels { desk: desk.clone(), fence: fence_queries, opened, kubelet, queries, commands: to_do, documents };
 
     let looked_at =
         admin::Options { listen: args.listen, metrics: args.metrics, status_socket: args.status_socket.clone() };
@@ -184,7 +216,17 @@ fn react(args: RunArgs, channels: Channels, started: oneshot::Sender<Result<(), 
     };
     channels.desk.board.set(Part::EventLoop, loop_is);
     runtime.block_on(async {
-        let config = match Config::load(&args.config, args.serve, chosen.kind).await {
+        let RunArgs { config, kubevirt, cache_dir, serve, .. } = &args;
+        let loaded = match (kubevirt, config) {
+            (Some(wanted), file) => {
+                let kubevirt = FromKubeVirt { wanted: wanted.clone(), cache_dir: cache_dir.clone() };
+                Config::load_kubevirt(file.as_deref(), kubevirt, *serve, chosen.kind).await
+            }
+            (None, Some(file)) => Config::load(file, *serve, chosen.kind).await,
+            // The command line is read so that it cannot be.
+            (None, None) => Err(ConfigError::Rejected { lines: vec!["name a file with --config".to_owned()] }),
+        };
+        let config = match loaded {
             Ok(config) => config,
             Err(error) => {
                 let _ = started.send(Err(Failure::Config(error.to_string())));
@@ -194,8 +236,8 @@ fn react(args: RunArgs, channels: Channels, started: oneshot::Sender<Result<(), 
         let _ = started.send(Ok(()));
         let root = HostRoot::new(&args.host_root);
         let probe = ProbeOptions { mode: args.probe, ..ProbeOptions::default() };
-        let RunArgs { kubelet_dir, config: config_file, state_dir, rescan, .. } = args;
-        let options = NodeOptions { root, kubelet_dir, config: config_file, state_dir, rescan, probe };
+        let RunArgs { kubelet_dir, state_dir, rescan, .. } = args;
+        let options = NodeOptions { root, kubelet_dir, state_dir, rescan, probe };
         reactor::run(options, config, chosen.kind, channels).await.map_err(|error| Failure::Error(error.to_string()))
     })
 }

@@ -3,4 +3,4 @@
 pub mod follow;
 mod load;
 
-pub use load::{Config, ConfigError, Standing};
+pub use load::{Config, ConfigError, FromKubeVirt, Standing};

@@ -29,5 +29,6 @@ pub use allocate::environment;
 pub(crate) use authority::Lenient;
 pub use desk::{Clock, Desk, FenceAnswer, FenceQuery};
 pub use kubelet::{KubeletFolder, KubeletSocket};
+pub use registration::RegistrationMode;
 pub use socket::remove_stale_sockets;
 pub use supervisor::Supervisor;

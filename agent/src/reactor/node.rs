@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     board::Board,
+    cluster::Document,
     config::{Config, Standing, follow::Follow},
     discovery::{Fault, HostRoot},
     holders::Book,
@@ -49,11 +50,14 @@ use vfiod_core::{
     device::DeviceId,
     inventory::Inventory,
     ownership::{Moment, Source},
-    permit::ResourceName,
+    permit::{Permit, ResourceName},
 };
 
 /// How long after the start the kubelet may take to say who owns what, before a holder of no pod is taken for a stranger.
 const OWNERS_DUE: Duration = Duration::from_secs(10);
+
+/// How long the API server may take for its first answer, before the remembered CR is served.
+const FIRST_DOCUMENT: Duration = Duration::from_millis(900);
 
 /// What the loop is told at its start.
 #[derive(Debug, Clone)]
@@ -62,8 +66,6 @@ pub struct NodeOptions {
     pub root: HostRoot,
     /// The kubelet's folder (`--kubelet-dir`).
     pub kubelet_dir: PathBuf,
-    /// The configuration file.
-    pub config: PathBuf,
     /// The folder of what outlives the agent, and not the host's next boot (`--state-dir`).
     pub state_dir: PathBuf,
     /// How often everything is read again, as a safety net.
@@ -98,6 +100,8 @@ pub struct Channels {
     pub queries: mpsc::UnboundedReceiver<Query>,
     /// Commands from signals.
     pub commands: mpsc::UnboundedReceiver<Command>,
+    /// The KubeVirt CR, where it is the source.
+    pub documents: Option<signal::Receiver<Option<Document>>>,
 }
 
 /// What a signal asks for.
@@ -172,16 +176,17 @@ const GRANTS_TOGETHER: Duration = Duration::from_millis(5);
 ///
 /// # Errors
 /// When the host gives no watches at all, or not the probe that is required; everything else is survived.
-pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Channels) -> Result<(), RunError> {
+pub async fn run(options: NodeOptions, config: Config, io: FileIo, mut channels: Channels) -> Result<(), RunError> {
     let folder = KubeletFolder::below(&options.kubelet_dir);
     let mut watcher = Watcher::new()?;
     watcher.watch_uses(Watched::Groups, &options.root.at("/dev/vfio"));
     watcher.watch_folder(Watched::Cdevs, &options.root.at("/dev/vfio/devices"));
     watcher.watch_folder(Watched::Plugins, folder.path());
     let uevents = UeventSocket::open().map_err(|refused| warn!("{refused}")).ok();
-    let follow = Follow::new(&options.config)
+    let follow = config.path().map(Follow::new).transpose();
+    let follow = follow
         .map_err(|error| warn!("changes of the configuration are noticed by SIGHUP only: {error}"))
-        .ok();
+        .unwrap_or_default();
     let mut sources = Sources::new(io, &options.kubelet_dir, options.root.path());
     let clock = channels.desk.clock;
     let live = options.root.is_live();
@@ -224,12 +229,19 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
         });
         Ok::<_, RunError>((probe, timeout(FIRST_LOOK, holders.done()).await))
     };
-    let (read, reading, first_look) = tokio::join!(host.done(), sources.read(Moment::ZERO), first_look);
+    let first_document = timeout(FIRST_DOCUMENT, next_document(&mut channels.documents));
+    let (read, reading, first_look, document) =
+        tokio::join!(host.done(), sources.read(Moment::ZERO), first_look, async {
+            if node.config.is_from_cr() { first_document.await.ok() } else { None }
+        });
     let (probe, looked) = first_look?;
+    if let Some(document) = document {
+        node.config.take(document);
+    }
     node.inventory.set_permit(Arc::clone(node.config.permit()));
     let board = Arc::clone(&channels.desk.board);
     board.node.reloads_changed.one();
-    notes::configuration(&board, node.config.path(), node.config.standing());
+    notes::configuration(&board, &node.config);
     node.host_read(read, &mut host, &board, clock.now());
     node.say_unavailable(&reading);
     notes::owners(&board, &reading);
@@ -299,6 +311,10 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, channels: Cha
                 node.fences.owners_read(&node.inventory, reading.begun, clock.now());
             }
             () = changed(&mut ears.follow) => node.reload(&board).await,
+            document = next_document(&mut ears.channels.documents) => {
+                let permit = node.config.take(document);
+                node.permitted(permit, &board);
+            }
             command = ears.channels.commands.recv() => match command {
                 Some(Command::Reload) => {
                     node.reload(&board).await;
@@ -441,6 +457,11 @@ impl Node {
 
     async fn reload(&mut self, board: &Board) {
         let permit = self.config.reload().await;
+        self.permitted(permit, board);
+    }
+
+    /// The configuration was read again; `permit` is what it means now, where that is something else.
+    fn permitted(&mut self, permit: Option<Arc<Permit>>, board: &Board) {
         let standing = self.config.standing();
         let counter = match (&standing, &permit) {
             (Standing::Kept(_), _) => &board.node.reloads_failed,
@@ -448,7 +469,7 @@ impl Node {
             (_, None) => &board.node.reloads_unchanged,
         };
         counter.one();
-        notes::configuration(board, self.config.path(), standing);
+        notes::configuration(board, &self.config);
         if let Some(permit) = permit {
             self.inventory.set_permit(permit);
         }
@@ -492,6 +513,19 @@ async fn next_probe(probe: &mut Option<Probe>) -> ProbeBatch {
             warn!("the kernel probe can no longer be read: {error}; opens of groups are noticed by inotify");
             *probe = None;
             ProbeBatch { overrun: true, ..ProbeBatch::default() }
+        }
+    }
+}
+
+/// The next state of the KubeVirt CR that differs from the last.
+async fn next_document(documents: &mut Option<signal::Receiver<Option<Document>>>) -> Document {
+    loop {
+        let Some(open) = documents else { return pending().await };
+        if open.changed().await.is_err() {
+            // The agent stops.
+            *documents = None;
+        } else if let Some(document) = open.borrow_and_update().clone() {
+            return document;
         }
     }
 }

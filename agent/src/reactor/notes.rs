@@ -3,29 +3,37 @@
 use super::{holder_watch::HolderWatch, lists::Lists};
 use crate::{
     board::{Board, Condition, Configured, Part},
-    config::Standing,
+    config::{Config, Standing},
 };
-use std::{collections::HashSet, path::Path};
+use std::collections::HashSet;
 use vfiod_core::ownership::{Reading, Source};
 
 /// How many names a condition gives before it only counts.
 const NAMED: usize = 5;
 
 /// The configuration was read.
-pub(super) fn configuration(board: &Board, file: &Path, standing: Standing) {
+pub(super) fn configuration(board: &Board, config: &Config) {
+    let standing = config.standing();
     let state = match &standing {
         Standing::Current => "current",
         Standing::Part(_) => "part",
         Standing::Kept(_) => "kept",
+        Standing::Remembered => "remembered",
+        Standing::Waiting => "waiting",
     };
-    board.configured(Configured { source: "file", state });
+    let source = if config.is_from_cr() { "kubevirt" } else { "file" };
+    board.configured(Configured { source, state });
+    let name = config.name();
     let condition = match standing {
-        Standing::Current => Condition::Good(file.display().to_string()),
+        Standing::Current => Condition::Good(name),
         Standing::Part(problems) => Condition::Degraded(format!(
-            "{}: {problems} problem(s), told in the log; what is good of it is served, with the last good state of the rest",
-            file.display()
+            "{name}: {problems} problem(s), told in the log; what is good of it is served, with the last good state of the rest"
         )),
         Standing::Kept(reason) => Condition::Degraded(format!("{reason}; the last good configuration is in force")),
+        Standing::Remembered => {
+            Condition::Degraded(format!("{name} was not read yet; what it said last, before this agent, is in force"))
+        }
+        Standing::Waiting => Condition::Failing(format!("{name} was not read yet, and is not remembered")),
     };
     board.set(Part::Configuration, condition);
 }

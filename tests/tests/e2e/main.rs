@@ -17,6 +17,7 @@ mod health;
 mod holders;
 mod io_modes;
 mod kubelet_life;
+mod kubevirt;
 mod message_limit;
 mod ownership;
 mod protocol;

@@ -1,7 +1,9 @@
 //! Behaviour of whole documents.
 
+mod beside;
 mod conflicts;
 mod documents;
+mod durable;
 mod entries;
 mod generated;
 mod hostile;

@@ -25,7 +25,7 @@ metrics! {
     );
     CONFIGURATION = Definition::new(
         "vfiod_configuration", Gauge, &["source", "state"],
-        "1 for the state of the configuration: current, part (some entries are rejected), kept (the source cannot be read or is rejected, and the last good state is in force)",
+        "1 for the state of the configuration: current, part (some entries are rejected), kept (the source cannot be read or is rejected, and the last good state is in force), remembered (the CR was not read yet, what it said before the start is in force), waiting (it was not read yet, and nothing is in force)",
     );
     DEVICES = Definition::new(
         "vfiod_devices", Gauge, &["resource", "health", "reason"],

@@ -47,7 +47,7 @@ impl Page<'_> {
         });
         self.gauge(&metric::CONDITION, conditions)?;
         let source = board.configuration();
-        let states = ["current", "part", "kept"];
+        let states = ["current", "part", "kept", "remembered", "waiting"];
         let states =
             states.map(|state| (vec![("source", source.source), ("state", state)], u64::from(source.state == state)));
         self.gauge(&metric::CONFIGURATION, states)?;

@@ -1,0 +1,43 @@
+//! The thread on which vfiod talks to the API server.
+
+use super::{CrName, Document, follow::Follower};
+use crate::{board::Board, probe::give_up};
+use std::{io, sync::Arc, thread};
+use tokio::sync::watch;
+use tracing::warn;
+
+/// What is wanted of the cluster.
+#[derive(Debug)]
+pub struct Orders {
+    /// The KubeVirt CR to follow.
+    pub wanted: CrName,
+    /// Where what is known of the cluster is noted.
+    pub board: Arc<Board>,
+    /// Set when the agent stops.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Starts the thread; what the CR says comes through the receiver.
+///
+/// # Errors
+/// When the kernel gives no thread or no event loop.
+pub fn start(orders: Orders) -> io::Result<watch::Receiver<Option<Document>>> {
+    let (documents, told) = watch::channel(None);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name("vfiod-cluster".to_owned()).spawn(move || {
+        // Capabilities belong to threads: this one needs none.
+        if let Err(error) = give_up(None) {
+            warn!("capabilities that are not needed cannot be given up: {error}");
+        }
+        let Orders { wanted, board, mut stop } = orders;
+        runtime.block_on(async move {
+            tokio::select! {
+                () = Follower::new(wanted, board, documents).run() => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+        });
+        // A lookup of a name may hang in the system's resolver: it holds nobody up.
+        runtime.shutdown_background();
+    })?;
+    Ok(told)
+}

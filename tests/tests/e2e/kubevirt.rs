@@ -1,0 +1,345 @@
+//! The KubeVirt CR as the source of what is permitted, and everything that an API server can do to it.
+
+use crate::scene::*;
+use serde_json::json;
+use std::{fs, path::Path};
+use tempfile::TempDir;
+use vfiod_simulator::{
+    api_server::{ApiServer, Gone, Refusal},
+    kubelet::{Health, Kubelet, PodSpec},
+    node::Node,
+};
+use vfiod_tests::{
+    Agent,
+    agent::{AgentBuilder, PATIENCE},
+};
+
+const KV: (&str, &str) = ("kubevirt", "kubevirt");
+
+/// Two QATs, a GPU and its audio function, a kubelet, an API server, and a folder for what agents remember.
+struct Cluster {
+    node: Node,
+    kubelet: Kubelet,
+    server: ApiServer,
+    folder: TempDir,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let builder = Node::builder().pci(qat("0000:3b:00.0", 11)).pci(qat("0000:3c:00.0", 12));
+        let node = gpu_with_audio(builder, "0000:3d:00", 13).build().unwrap();
+        let folder = TempDir::new().unwrap();
+        let kubelet = Kubelet::builder(folder.path().join("kubelet")).host_root(node.root()).start().await.unwrap();
+        age(&kubelet);
+        Self { node, kubelet, server: ApiServer::start().unwrap(), folder }
+    }
+
+    fn permit(&self, entries: &[(&str, &str)]) {
+        self.server.permit(KV.0, KV.1, entries);
+    }
+
+    fn cache(&self) -> std::path::PathBuf {
+        self.folder.path().join("cache")
+    }
+
+    fn builder(&self) -> AgentBuilder {
+        let kubeconfig = self.server.kubeconfig(self.folder.path()).unwrap();
+        Agent::builder(self.node.root(), &self.folder.path().join("kubelet"), "")
+            .without_config()
+            .cache_dir(&self.cache())
+            .variable("KUBECONFIG", kubeconfig.to_str().unwrap())
+            .variable("HOME", "/nowhere")
+            .flag("--kubevirt", "only")
+    }
+
+    fn agent(&self) -> Agent {
+        self.builder().start().unwrap()
+    }
+
+    async fn serves(&self, resource: &str, devices: usize) {
+        self.kubelet
+            .wait_for(&format!("{devices} of {resource}"), PATIENCE, |state| state.allocatable(resource) == devices)
+            .await
+            .unwrap();
+    }
+
+    fn asked(&self, what: &str) -> usize {
+        self.server.requests().iter().filter(|request| request.contains(what)).count()
+    }
+
+    fn lists(&self) -> usize {
+        self.server.requests().iter().filter(|request| !request.contains("watch=")).count()
+    }
+
+    /// Waits until a watch runs that began after `before` others.
+    fn watched_again(&self, before: usize) {
+        self.server.wait_for("another watch", PATIENCE, |_| self.asked("watch=") > before).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_edit_is_followed_and_disturbs_nobody() {
+    let cluster = Cluster::start().await;
+    cluster.permit(&[(QAT_ID, QAT)]);
+    let _agent = cluster.agent();
+    cluster.serves(QAT, 2).await;
+    let spec = PodSpec::new("vms", "vm").container("compute", [(QAT, 1)]);
+    let pod = cluster.kubelet.admit(spec).await.unwrap();
+    cluster.kubelet.start_container(pod.uid(), "compute").await.unwrap();
+    let messages = cluster.kubelet.look(|state| state.listings(QAT).len());
+
+    cluster.permit(&[(QAT_ID, QAT), (GPU_ID, GPU)]);
+    cluster.serves(GPU, 1).await;
+    cluster.permit(&[(QAT_ID, QAT), (AUDIO_ID, AUDIO)]);
+    cluster.serves(AUDIO, 1).await;
+    cluster.serves(GPU, 0).await;
+    cluster.kubelet.look(|state| {
+        assert_eq!(state.registrations(QAT), 1);
+        assert_eq!(state.listings(QAT).len(), messages, "the other resource was told nothing");
+    });
+}
+
+#[tokio::test]
+async fn entries_that_are_not_marked_are_left_to_kubevirt() {
+    let cluster = Cluster::start().await;
+    let entries = json!([
+        { "pciVendorSelector": QAT_ID, "resourceName": QAT, "externalResourceProvider": true },
+        { "pciVendorSelector": GPU_ID, "resourceName": GPU },
+    ]);
+    let spec = json!({ "configuration": { "permittedHostDevices": { "pciHostDevices": entries } } });
+    cluster.server.apply(KV.0, KV.1, spec);
+    let agent = cluster.agent();
+    cluster.serves(QAT, 2).await;
+    cluster.kubelet.look(|state| assert!(!state.has_resource(GPU)));
+    drop(agent);
+    let _agent = cluster.builder().flag("--serve", "all").start().unwrap();
+    cluster.serves(GPU, 1).await;
+}
+
+#[tokio::test]
+async fn an_api_server_that_comes_late_is_waited_for() {
+    let mut cluster = Cluster::start().await;
+    cluster.server.go_away();
+    cluster.permit(&[(QAT_ID, QAT)]);
+    let agent = cluster.agent();
+    agent.wait_for_log("the API server cannot be reached").unwrap();
+    assert!(sockets(&cluster.kubelet).is_empty(), "nothing is known to be permitted");
+    cluster.server.come_back().unwrap();
+    cluster.serves(QAT, 2).await;
+    agent.wait_for_log("the API server answers again").unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_boots_without_the_api_server_serves_what_it_remembers() {
+    let mut cluster = Cluster::start().await;
+    cluster.permit(&[(QAT_ID, QAT)]);
+    let mut agent = cluster.agent();
+    cluster.serves(QAT, 2).await;
+    remembered(&cluster.cache(), QAT);
+    agent.terminate().unwrap();
+    cluster.server.go_away();
+    cluster.permit(&[(GPU_ID, GPU)]);
+
+    let agent = cluster.agent();
+    cluster.kubelet.wait_for("a second registration", PATIENCE, |state| state.registrations(QAT) == 2).await.unwrap();
+    cluster.serves(QAT, 2).await;
+    agent.wait_for_log("its last good state is remembered").unwrap();
+    cluster.server.come_back().unwrap();
+    cluster.serves(GPU, 1).await;
+    cluster.serves(QAT, 0).await;
+    remembered(&cluster.cache(), GPU);
+}
+
+/// Waits until the remembered configuration names a resource.
+fn remembered(cache: &Path, resource: &str) {
+    let begun = std::time::Instant::now();
+    while !fs::read_to_string(cache.join("kubevirt.json")).is_ok_and(|text| text.contains(resource)) {
+        assert!(begun.elapsed() < PATIENCE, "{resource} is not remembered");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_memory_is_told_and_ignored() {
+    let mut cluster = Cluster::start().await;
+    cluster.server.go_away();
+    fs::create_dir(cluster.cache()).unwrap();
+    fs::write(cluster.cache().join("kubevirt.json"), b"{\"format\":1,\"namesp").unwrap();
+    let agent = cluster.agent();
+    agent.wait_for_log("kubevirt.json: the remembered configuration is ignored").unwrap();
+    cluster.permit(&[(QAT_ID, QAT)]);
+    cluster.server.come_back().unwrap();
+    cluster.serves(QAT, 2).await;
+    remembered(&cluster.cache(), QAT);
+}
+
+#[tokio::test]
+async fn an_api_server_that_goes_and_comes_back_costs_nothing() {
+    let mut cluster = Cluster::start().await;
+    cluster.permit(&[(QAT_ID, QAT)]);
+    let agent = cluster.agent();
+    cluster.serves(QAT, 2).await;
+    let messages = cluster.kubelet.look(|state| state.listings(QAT).len());
+    for round in 0..3 {
+        let (lists, answered) = (cluster.lists(), agent.log().matches("answers again").count());
+        cluster.server.go_away();
+        agent.wait_for_log("what is in force stays").unwrap();
+        cluster.server.come_back().unwrap();
+        cluster.server.wait_for("a list", PATIENCE, |_| cluster.lists() > lists).unwrap();
+        while agent.log().matches("answers again").count() == answered {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        cluster.kubelet.look(|state| {
+            assert_eq!((state.registrations(QAT), state.listings(QAT).len()), (1, messages), "round {round}");
+        });
+    }
+    cluster.permit(&[(QAT_ID, QAT), (GPU_ID, GPU)]);
+    cluster.serves(GPU, 1).await;
+}
+
+#[tokio::test]
+async fn a_watch_that_is_cut_expired_or_forgotten_begins_anew() {
+    let cluster = Cluster::start().await;
+    cluster.permit(&[(QAT_ID, QAT)]);
+    let _agent = cluster.agent();
+    cluster.serves(QAT, 2).await;
+    let mut entries = vec![(QAT_ID, QAT)];
+    let breaks: [(&str, &dyn Fn(&ApiServer)); 4] = [
+        ("vendor.com/cut", &|server| server.cut()),
+        ("vendor.com/event", &|server| server.forget(Gone::Event)),
+        ("vendor.com/bookmark", &|server| {
+            server.bookmark();
+            server.cut();
+        }),
+        ("vendor.com/status", &|server| server.forget(Gone::Status)),
+    ];
+    for (resource, breaking) in breaks {
+        let watches = cluster.asked("watch=");
+        breaking(&cluster.server);
+        cluster.watched_again(watches);
+        entries.truncate(1);
+        entries.push((GPU_ID, resource));
+        cluster.permit(&entries);
+        cluster.serves(resource, 1).await;
+    }
+    cluster.kubelet.look(|state| assert_eq!(state.registrations(QAT), 1));
+}
+
+#[tokio::test]
+async fn a_cr_that_is_deleted_leaves_what_it_permitted() {
+    let cluster = Cluster::start().await;
+    cluster.permit(&[(QAT_ID, QAT)]);
+    let agent = cluster.agent();
+    cluster.serves(QAT, 2).await;
+    cluster.server.delete(KV.0, KV.1);
+    agent.wait_for_log("does not exist; the last good configuration stays in force").unwrap();
+    cluster.serves(QAT, 2).await;
+    cluster.permit(&[(GPU_ID, GPU)]);
+    cluster.serves(GPU, 1).await;
+    cluster.serves(QAT, 0).await;
+}
+
+#[tokio::test]
+async fn two_crs_are_both_named_and_one_can_be_chosen() {
+    let cluster = Cluster::start().await;
+    cluster.permit(&[(QAT_ID, QAT)]);
+    let agent = cluster.agent();
+    cluster.serves(QAT, 2).await;
+    cluster.server.permit("other", "kv", &[(GPU_ID, GPU)]);
+    agent.wait_for_log("there are several KubeVirt CRs, kubevirt/kubevirt and other/kv").unwrap();
+    cluster.serves(QAT, 2).await;
+    cluster.kubelet.look(|state| assert!(!state.has_resource(GPU)));
+    cluster.server.delete(KV.0, KV.1);
+    cluster.serves(GPU, 1).await;
+    drop(agent);
+
+    cluster.permit(&[(AUDIO_ID, AUDIO)]);
+    let _agent = cluster.builder().flag("--kubevirt", "kubevirt/kubevirt");
+    let kubeconfig = cluster.folder.path().join("kubeconfig");
+    let _agent = Agent::builder(cluster.node.root(), &cluster.folder.path().join("kubelet"), "")
+        .without_config()
+        .variable("KUBECONFIG", kubeconfig.to_str().unwrap())
+        .flag("--kubevirt", "kubevirt/kubevirt")
+        .start()
+        .unwrap();
+    cluster.serves(AUDIO, 1).await;
+    assert!(cluster.asked("/namespaces/kubevirt/kubevirts") > 0);
+}
+
+#[tokio::test]
+async fn a_malformed_entry_keeps_its_last_good_definition_and_the_others_follow() {
+    let cluster = Cluster::start().await;
+    cluster.permit(&[(QAT_ID, QAT)]);
+    let mut agent = cluster.agent();
+    cluster.serves(QAT, 2).await;
+    cluster.permit(&[("8086", QAT), (GPU_ID, GPU)]);
+    cluster.serves(GPU, 1).await;
+    agent
+        .wait_for_log("KubeVirt kubevirt/kubevirt: spec.configuration.permittedHostDevices.pciHostDevices[0]")
+        .unwrap();
+    cluster.serves(QAT, 2).await;
+    remembered(&cluster.cache(), GPU);
+    agent.terminate().unwrap();
+    // What was good before is good after a restart, too.
+    let agent = cluster.agent();
+    cluster.kubelet.wait_for("a second registration", PATIENCE, |state| state.registrations(QAT) == 2).await.unwrap();
+    cluster.serves(QAT, 2).await;
+
+    cluster.server.apply(KV.0, KV.1, json!({ "configuration": { "permittedHostDevices": [1] } }));
+    agent.wait_for_log("the last good configuration stays in force").unwrap();
+    cluster.serves(QAT, 2).await;
+    cluster.permit(&[(AUDIO_ID, AUDIO)]);
+    cluster.serves(AUDIO, 1).await;
+    cluster.serves(QAT, 0).await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_with_its_remedy_and_outlasted() {
+    let cluster = Cluster::start().await;
+    cluster.permit(&[(QAT_ID, QAT)]);
+    cluster.server.refuse(Some(Refusal::all(403)));
+    let agent = cluster.agent();
+    agent.wait_for_log("403: ").unwrap();
+    agent.wait_for_log("docs/KUBEVIRT.md").unwrap();
+    cluster.server.refuse(Some(Refusal::all(401)));
+    agent.wait_for_log("its service account has a token").unwrap();
+    cluster.server.refuse(None);
+    cluster.serves(QAT, 2).await;
+}
+
+#[tokio::test]
+async fn settings_come_from_the_file_and_permits_in_both_are_refused() {
+    let cluster = Cluster::start().await;
+    cluster.permit(&[(QAT_ID, QAT)]);
+    let file = cluster.folder.path().join("settings.yaml");
+    fs::write(&file, "envNames: kubevirt\n").unwrap();
+    let mut agent = cluster.builder().config_at(&file).start().unwrap();
+    cluster.serves(QAT, 2).await;
+    let names = async |pod: &str| -> Vec<String> {
+        let spec = PodSpec::new("vms", pod).container("compute", [(QAT, 1)]);
+        let pod = cluster.kubelet.admit(spec).await.unwrap();
+        pod.container("compute").unwrap().options.envs.keys().cloned().collect()
+    };
+    assert_eq!(names("first").await, ["PCI_RESOURCE_INTEL_COM_QAT"]);
+    fs::write(&file, "envNames: seed\n").unwrap();
+    agent.wait_for_log("settings=true").unwrap();
+    assert_eq!(names("second").await, ["PCI_RESOURCE_INTEL_COM_qat"]);
+
+    fs::write(&file, pci_config(&[(GPU_ID, GPU)])).unwrap();
+    agent.wait_for_log("permits devices, and so does the only KubeVirt CR of the cluster (--kubevirt)").unwrap();
+    cluster.kubelet.look(|state| assert_eq!(state.devices(QAT).len(), 2));
+    agent.terminate().unwrap();
+    let mut agent = cluster.builder().config_at(&file).start().unwrap();
+    assert_eq!(agent.wait().unwrap().code(), Some(3));
+    let log = agent.log();
+    assert!(log.contains("settings.yaml:1:1") && log.contains("the only KubeVirt CR"), "{log}");
+}
+
+#[tokio::test]
+async fn without_access_to_an_api_server_the_way_to_it_is_told() {
+    let cluster = Cluster::start().await;
+    let agent = cluster.builder().variable("KUBECONFIG", "/nowhere/kubeconfig").start().unwrap();
+    agent.wait_for_log("there is no access to an API server").unwrap();
+    agent.wait_for_log("set KUBECONFIG").unwrap();
+    cluster.kubelet.look(|state| assert!(ids(state, QAT, Health::Healthy).is_empty()));
+}
