@@ -3,5 +3,6 @@
 
 pub mod api_server;
 pub mod kubelet;
+pub mod kubevirt_plugin;
 pub mod lab;
 pub mod node;

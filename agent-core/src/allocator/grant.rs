@@ -4,7 +4,12 @@ use super::{
     Resource, Slot,
     sync::{AtomicBool, AtomicU64, Ordering, SegQueue},
 };
-use crate::{device::DeviceId, health::Verdict, ownership::Moment, permit::ResourceName};
+use crate::{
+    device::{DeviceId, GroupId},
+    health::Verdict,
+    ownership::Moment,
+    permit::ResourceName,
+};
 use crossbeam::utils::CachePadded;
 use std::sync::Arc;
 
@@ -24,6 +29,8 @@ pub struct Answered {
     pub resource: ResourceName,
     /// The devices.
     pub devices: Vec<DeviceId>,
+    /// Those of them that were asked for by a former id, each with it.
+    pub former: Vec<(DeviceId, GroupId)>,
     /// When.
     pub at: Moment,
     /// Its place in the order of answers.
@@ -142,6 +149,7 @@ impl Register {
             self.answered.push(Answered {
                 resource: resource.name().clone(),
                 devices: grant.slots.iter().map(|slot| slot.id()).collect(),
+                former: grant.slots.iter().filter_map(|slot| Some((slot.id(), slot.former()?))).collect(),
                 at: now,
                 order: grant.order,
             });

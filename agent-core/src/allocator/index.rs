@@ -53,9 +53,9 @@ fn usual_name(bdf: Bdf) -> Option<[u8; 12]> {
 }
 
 impl Index {
-    pub(super) fn new(ids: impl Iterator<Item = DeviceId>) -> Self {
+    pub(super) fn new(ids: impl Iterator<Item = (usize, DeviceId)>) -> Self {
         let (mut usual, mut others) = (Vec::new(), Vec::new());
-        for (place, id) in ids.enumerate() {
+        for (place, id) in ids {
             match key(id) {
                 Key::Usual(id) => usual.push((id, place)),
                 Key::Other(tag) => others.push((tag, place)),
@@ -145,7 +145,7 @@ mod tests {
         ) {
             let listed: Vec<DeviceId> = listed.into_iter().collect();
             let places: HashMap<DeviceId, usize> = listed.iter().copied().zip(0..).collect();
-            let index = Index::new(listed.iter().copied());
+            let index = Index::new(listed.iter().copied().enumerate());
             for id in asked.iter().chain(&listed) {
                 let found: BTreeSet<usize> =
                     index.candidates(*id).filter(|&place| listed[place] == *id).collect();
@@ -161,7 +161,7 @@ mod tests {
         ) {
             let listed: Vec<Bdf> =
                 listed.into_iter().map(|(domain, bus, device, function)| Bdf::new(domain, bus, device, function).unwrap()).collect();
-            let index = Index::new(listed.iter().map(|&bdf| bdf.into()));
+            let index = Index::new(listed.iter().map(|&bdf| bdf.into()).enumerate());
             for (place, bdf) in listed.iter().enumerate() {
                 let mut field = [0; 16];
                 field[..2].copy_from_slice(&[0x0a, 12]);

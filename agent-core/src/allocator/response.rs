@@ -30,7 +30,7 @@ fn put_container(to: &mut Vec<u8>, resource: &Resource, variables: &Variables, g
             if !value.is_empty() {
                 value.push(b',');
             }
-            value.extend_from_slice(slot.text().as_bytes());
+            value.extend_from_slice(slot.name().as_bytes());
         }
         if !value.is_empty() {
             names.iter().for_each(|name| put_entry(to, ENVS, name.as_bytes(), &value));

@@ -6,7 +6,7 @@ use super::{
     wire::{self, Field, Fields},
 };
 use crate::{
-    device::{DeviceId, GroupId},
+    device::{DeviceId, GroupId, former_id},
     health::{Health, Reason, Verdict},
 };
 use std::sync::{Arc, OnceLock};
@@ -19,9 +19,11 @@ pub struct Slot {
     group: Option<GroupId>,
     word: Arc<GroupWord>,
     /// The id as text, then its device nodes as an `Allocate` response has them. In one piece, because a host may have
-    /// very many devices.
+    /// very many devices. Where the device is listed under a former id, that stands before its own.
     prepared: Box<[u8]>,
     text_len: u8,
+    /// The length of its own id, where it is listed under another; else 0.
+    name_len: u8,
     lone: bool,
     healthy: AtomicBool,
     verdict: ArcSwap<Verdict>,
@@ -35,21 +37,28 @@ pub(crate) struct Blueprint {
     pub group: Option<GroupId>,
     pub word: Arc<GroupWord>,
     pub lone: bool,
+    /// The id under which another plugin listed it, as long as somebody owns it by that.
+    pub former: Option<GroupId>,
     pub nodes: Vec<Box<str>>,
 }
 
 impl Blueprint {
     /// For a device that is claimed and that the host does not show, or no longer.
     pub(crate) fn unknown(id: DeviceId, word: Arc<GroupWord>) -> Self {
-        Self { id, numa: None, group: None, word, lone: true, nodes: Vec::new() }
+        Self { id, numa: None, group: None, word, lone: true, former: None, nodes: Vec::new() }
     }
 }
 
 impl Slot {
     pub(crate) fn new(blueprint: Blueprint, verdict: Verdict) -> Self {
-        let Blueprint { id, numa, group, word, lone, nodes } = blueprint;
-        let mut prepared = id.to_string().into_bytes();
+        let Blueprint { id, numa, group, word, lone, former, nodes } = blueprint;
+        let name = id.to_string();
+        let mut prepared = former.map_or_else(|| name.clone(), |former| former.to_string()).into_bytes();
         let text_len = u8::try_from(prepared.len()).unwrap_or_default();
+        let name_len = if former.is_some() { u8::try_from(name.len()).unwrap_or_default() } else { 0 };
+        if former.is_some() {
+            prepared.extend_from_slice(name.as_bytes());
+        }
         nodes.iter().for_each(|path| wire::put_node(&mut prepared, path));
         Self {
             id,
@@ -58,6 +67,7 @@ impl Slot {
             word,
             prepared: prepared.into(),
             text_len,
+            name_len,
             lone,
             healthy: AtomicBool::new(verdict.health == Health::Healthy),
             verdict: ArcSwap::new(shared(verdict)),
@@ -70,11 +80,31 @@ impl Slot {
         self.id
     }
 
-    /// The device's id as the kubelet knows it.
+    /// The id under which the kubelet is told of the device: its own, or the one that its owner was given it by.
     #[must_use]
     pub fn text(&self) -> &str {
         let text = self.prepared.get(..self.text_len.into()).unwrap_or_default();
         std::str::from_utf8(text).unwrap_or_default()
+    }
+
+    /// The device's own id as text: what a virtual machine calls it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        if self.name_len == 0 {
+            return self.text();
+        }
+        let name = self.prepared.get(self.text_len.into()..self.nodes_at()).unwrap_or_default();
+        std::str::from_utf8(name).unwrap_or_default()
+    }
+
+    /// The id of another plugin under which the device is listed, where it is.
+    #[must_use]
+    pub fn former(&self) -> Option<GroupId> {
+        if self.name_len == 0 { None } else { former_id(self.text().as_bytes()) }
+    }
+
+    fn nodes_at(&self) -> usize {
+        usize::from(self.text_len) + usize::from(self.name_len)
     }
 
     /// Its NUMA node; none where the kernel says -1.
@@ -114,7 +144,7 @@ impl Slot {
 
     /// Its device nodes, each a `DeviceSpec` without tag and length.
     pub(super) fn prepared_nodes(&self) -> impl Iterator<Item = &[u8]> {
-        let mut fields = Fields(self.prepared.get(self.text_len.into()..).unwrap_or_default());
+        let mut fields = Fields(self.prepared.get(self.nodes_at()..).unwrap_or_default());
         std::iter::from_fn(move || match fields.next() {
             Ok(Some(Field::Bytes(_, node))) => Some(node),
             _ => None,
@@ -157,6 +187,7 @@ impl Slot {
             && self.numa == blueprint.numa
             && self.group == blueprint.group
             && self.lone == blueprint.lone
+            && self.former() == blueprint.former
             && Arc::ptr_eq(&self.word, &blueprint.word)
             && self.nodes().eq(blueprint.nodes.iter().map(AsRef::as_ref))
     }

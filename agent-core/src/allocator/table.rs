@@ -8,7 +8,7 @@ use super::{
     sync::{AtomicU64, Ordering, fence},
     usual::Usual,
 };
-use crate::device::DeviceId;
+use crate::device::{DeviceId, GroupId, former_id};
 use std::sync::Arc;
 
 /// All listed devices of a resource in the order of their ids.
@@ -26,6 +26,8 @@ pub struct Table {
     claimed: Marks,
     /// What the kubelet is told of each, encoded.
     pub(super) listed: Listed,
+    /// The places of devices that are listed under a former id, by that id.
+    former: Box<[(GroupId, usize)]>,
     /// What advice must know of each.
     pub(super) lay: Lay,
 }
@@ -50,12 +52,14 @@ impl Table {
     pub(crate) fn new(slots: Vec<Arc<Slot>>) -> Self {
         debug_assert!(slots.is_sorted_by_key(|slot| slot.id()));
         let table = Self {
-            index: Index::new(slots.iter().map(|slot| slot.id())),
+            // A device that its owner has under a former id is nobody's under its own.
+            index: Index::new(own_ids(&slots)),
             words: slots.iter().map(|slot| slot.word()).collect(),
             unhealthy: Marks::new(slots.len()),
             refused: Marks::new(slots.len()),
             claimed: Marks::new(slots.len()),
             listed: Listed::new(&slots),
+            former: former_places(&slots),
             lay: Lay::of(&slots),
             slots: slots.into(),
         };
@@ -90,8 +94,18 @@ impl Table {
     pub(super) fn place_named(&self, text: &[u8]) -> Option<usize> {
         match text.try_into() {
             Ok(usual) => self.place_usual(Usual::from_name(usual)),
-            Err(_) => self.place(DeviceId::from_name(text)?),
+            Err(_) => match DeviceId::from_name(text) {
+                Some(id) => self.indexed(id),
+                None => self.former_place(text),
+            },
         }
+    }
+
+    #[cold]
+    fn former_place(&self, text: &[u8]) -> Option<usize> {
+        let id = former_id(text)?;
+        let at = self.former.binary_search_by_key(&id, |&(former, _)| former).ok()?;
+        self.former.get(at).map(|&(_, place)| place)
     }
 
     /// The place of a PCI function of a domain with four digits.
@@ -101,6 +115,12 @@ impl Table {
     }
 
     pub(super) fn place(&self, id: DeviceId) -> Option<usize> {
+        let former = || self.former.iter().map(|&(_, place)| place);
+        self.indexed(id).or_else(|| former().find(|&place| self.slots.get(place).is_some_and(|slot| slot.id() == id)))
+    }
+
+    /// The place of a device that is listed under its own id.
+    fn indexed(&self, id: DeviceId) -> Option<usize> {
         self.index.candidates(id).find(|&place| self.slots.get(place).is_some_and(|slot| slot.id() == id))
     }
 
@@ -156,6 +176,18 @@ impl Table {
     pub(super) fn refused(&self) -> impl Iterator<Item = u64> {
         self.refused.words()
     }
+}
+
+/// The places of the devices that are listed under their own ids.
+fn own_ids(slots: &[Arc<Slot>]) -> impl Iterator<Item = (usize, DeviceId)> {
+    slots.iter().enumerate().filter(|(_, slot)| slot.former().is_none()).map(|(place, slot)| (place, slot.id()))
+}
+
+fn former_places(slots: &[Arc<Slot>]) -> Box<[(GroupId, usize)]> {
+    let places = slots.iter().enumerate().filter_map(|(place, slot)| Some((slot.former()?, place)));
+    let mut places: Vec<_> = places.collect();
+    places.sort_unstable();
+    places.into()
 }
 
 impl Lay {

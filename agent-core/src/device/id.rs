@@ -1,6 +1,6 @@
 //! The identity of a device: what the kubelet, the sysfs and the virtual machine call it.
 
-use super::Bdf;
+use super::{Bdf, GroupId};
 use std::{fmt, str::FromStr};
 use uuid::Uuid;
 
@@ -18,6 +18,13 @@ pub enum DeviceId {
 #[error("{text:?} is neither a PCI address (0000:3b:00.0) nor an mdev UUID")]
 pub struct ParseDeviceIdError {
     text: String,
+}
+
+/// A device id as KubeVirt's own plugin gives it: the number of the IOMMU group, in the one spelling that the kernel uses.
+#[must_use]
+pub fn former_id(name: &[u8]) -> Option<GroupId> {
+    let canonical = matches!(name, [b'0'] | [b'1'..=b'9', ..]) && name.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(name).ok().filter(|_| canonical)?.parse().ok()
 }
 
 impl DeviceId {
@@ -88,6 +95,14 @@ impl FromStr for DeviceId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_former_id_is_a_number_in_one_spelling() {
+        assert_eq!((former_id(b"0"), former_id(b"42"), former_id(b"4294967295")), (Some(0), Some(42), Some(u32::MAX)));
+        for name in ["", "007", "+7", "-1", "4294967296", "7 ", "1.0", "0000:3b:00.0", "kvm0"] {
+            assert_eq!(former_id(name.as_bytes()), None, "{name:?}");
+        }
+    }
 
     #[test]
     fn one_spelling_for_each_kind() {

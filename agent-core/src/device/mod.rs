@@ -12,6 +12,6 @@ pub use bdf::{Bdf, ParseBdfError};
 pub use driver::is_vfio_driver;
 pub use facts::{Binding, Device, Kind};
 pub use group::{Group, GroupId, Member, Obstacle};
-pub use id::{DeviceId, ParseDeviceIdError};
+pub use id::{DeviceId, ParseDeviceIdError, former_id};
 pub use nodes::{DevNodes, Node};
 pub use pci_id::{ParsePciIdError, PciId};

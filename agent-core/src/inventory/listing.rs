@@ -129,7 +129,8 @@ impl Listing {
             }
             _ => {
                 change.table = true;
-                Arc::new(Slot::new(blueprint.unwrap_or_else(|| Blueprint::unknown(scene.id, word)), verdict))
+                let unknown = || Blueprint { former: scene.former(), ..Blueprint::unknown(scene.id, word) };
+                Arc::new(Slot::new(blueprint.unwrap_or_else(unknown), verdict))
             }
         };
         self.entries.insert(scene.id, Entry { slot, unbound_since, left_open_since });

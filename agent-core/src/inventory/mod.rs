@@ -134,6 +134,9 @@ impl Inventory {
             self.ledger.answered(name, device, answered.at, answered.order);
             self.mark_with_group(device);
         }
+        for &(device, former) in &answered.former {
+            self.ledger.answered_by(name, device, former);
+        }
     }
 
     /// Takes one look at the sources of ownership; returns whether it changed anything.

@@ -79,7 +79,13 @@ impl<'a> Scene<'a> {
             nodes.extend(self.host.nodes().cdev_paths(device).map(Into::into));
         }
         let lone = !self.others().any(|other| self.is_allocatable(other));
-        Some(Blueprint { id: self.id, numa: device.numa, group: device.group, word, lone, nodes })
+        let former = self.former();
+        Some(Blueprint { id: self.id, numa: device.numa, group: device.group, word, lone, former, nodes })
+    }
+
+    /// The id of another plugin by which its owner has it under the resource.
+    pub(super) fn former(&self) -> Option<GroupId> {
+        self.ledger.former(self.resource?, self.id)
     }
 
     /// The verdict, under the conditions that depend on time.

@@ -1,7 +1,7 @@
 //! The ledger of claims: what was answered to the kubelet, and what the kubelet says came of it.
 
 use super::{Moment, Owner, Reading, listed::Listed};
-use crate::device::DeviceId;
+use crate::device::{DeviceId, GroupId};
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -25,6 +25,9 @@ pub struct Claim {
     pub order: u64,
     /// Whether this agent answered it. If not, it is older than the agent, or another plugin's.
     pub answered: bool,
+    /// The id by which the kubelet has it, where another plugin gave it under one of its own
+    /// ([`takeover`](crate::ownership::takeover)).
+    pub former: Option<GroupId>,
     /// Behind a pointer: most claims of a large host have none, or one that fills this many words.
     owner: Option<Arc<Owner>>,
     /// Whether PodResources, which is the kubelet's memory, has named the owner since the answer.
@@ -35,13 +38,13 @@ impl Claim {
     /// A claim just answered to the kubelet.
     #[must_use]
     pub const fn pending(since: Moment, order: u64) -> Self {
-        Self { since, order, answered: true, owner: None, confirmed: false }
+        Self { since, order, answered: true, former: None, owner: None, confirmed: false }
     }
 
     /// A claim that this agent never answered, and whose owner a source has named.
     #[must_use]
     pub fn found(since: Moment, order: u64, owner: Owner) -> Self {
-        Self { since, order, answered: false, owner: Some(Arc::new(owner)), confirmed: false }
+        Self { since, order, answered: false, former: None, owner: Some(Arc::new(owner)), confirmed: false }
     }
 
     /// The owner, once a source has named it.
@@ -87,6 +90,14 @@ impl Ledger {
         self.pending += 1;
     }
 
+    /// Notes that the kubelet asked for `device` by the id of another plugin.
+    pub fn answered_by(&mut self, resource: &Arc<str>, device: DeviceId, former: GroupId) {
+        let claims = self.claims.get_mut(&device).into_iter().flatten();
+        for (_, claim) in claims.filter(|(name, _)| name == resource) {
+            claim.former = Some(former);
+        }
+    }
+
     /// Folds one look at the sources; returns the devices whose claim changed.
     pub fn observe(&mut self, reading: &Reading) -> BTreeSet<DeviceId> {
         let listed = Listed::of(reading);
@@ -99,6 +110,11 @@ impl Ledger {
                 }
                 if let Some(owner) = listed.owner(resource, device, claim.owner()) {
                     claim.confirmed |= listed.in_memory(resource, device);
+                    let former = listed.former(resource, device);
+                    if claim.former != former {
+                        claim.former = former;
+                        changed.insert(device);
+                    }
                     if !claim.answered {
                         claim.order = claim.order.max(listed.order(resource, device));
                     }
@@ -120,7 +136,8 @@ impl Ledger {
             if self.claim(resource, device).is_none()
                 && let Some(owner) = listed.owner(resource, device, None)
             {
-                let claim = Claim::found(reading.begun, listed.order(resource, device), owner);
+                let former = listed.former(resource, device);
+                let claim = Claim { former, ..Claim::found(reading.begun, listed.order(resource, device), owner) };
                 self.claims.entry(device).or_insert_with(|| Vec::with_capacity(1)).push((Arc::clone(resource), claim));
                 changed.insert(device);
             }
@@ -133,6 +150,18 @@ impl Ledger {
     #[must_use]
     pub fn claim(&self, resource: &str, device: DeviceId) -> Option<&Claim> {
         self.of(device).find_map(|(name, claim)| (name == resource).then_some(claim))
+    }
+
+    /// The id of another plugin under which `device` is to be listed: the one by which its owner has it. Of two devices
+    /// that one resource would list under the same id, the first has it.
+    #[must_use]
+    pub fn former(&self, resource: &str, device: DeviceId) -> Option<GroupId> {
+        let former = self.claim(resource, device)?.former?;
+        let same = |claims: &Vec<(Arc<str>, Claim)>| {
+            claims.iter().any(|(name, claim)| name.as_ref() == resource && claim.former == Some(former))
+        };
+        let is_taken = self.claims.iter().any(|(&other, claims)| other < device && same(claims));
+        (!is_taken).then_some(former)
     }
 
     /// All claims on `device`, with the resource each was made under.

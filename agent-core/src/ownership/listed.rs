@@ -1,7 +1,7 @@
 //! What one look at the sources names, and what its silence proves.
 
 use super::{ABSENCE_PROOF, Allocation, Claim, Owner, Pod, Reading, Source};
-use crate::device::DeviceId;
+use crate::device::{DeviceId, GroupId};
 use std::{collections::HashMap, sync::Arc};
 
 /// One reading, ready to be compared with the ledger.
@@ -89,6 +89,13 @@ impl<'a> Listed<'a> {
     pub(super) fn order(&self, resource: &str, device: DeviceId) -> u64 {
         let recorded = self.checkpoint.iter().flat_map(|index| index.entries(resource, device));
         recorded.map(|allocation| allocation.order).max().unwrap_or_default()
+    }
+
+    /// The id of another plugin by which the sources name it. Several containers of a pod have it by the same one.
+    pub(super) fn former(&self, resource: &str, device: DeviceId) -> Option<GroupId> {
+        let indexes = [&self.pod_resources, &self.checkpoint].into_iter().flatten();
+        let mut entries = indexes.flat_map(|index| index.entries(resource, device));
+        entries.find_map(|allocation| allocation.former)
     }
 
     /// Whether PodResources names an owner.

@@ -9,6 +9,7 @@ mod ledger;
 mod listed;
 mod note;
 mod reading;
+pub mod takeover;
 
 pub use fence::{Conflict, Fence, fence};
 pub use ledger::{ABSENCE_PROOF, Claim, Ledger, PENDING_GRACE};

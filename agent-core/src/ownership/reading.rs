@@ -1,7 +1,7 @@
 //! One look at the sources of ownership, as plain values.
 
 use super::Moment;
-use crate::device::DeviceId;
+use crate::device::{DeviceId, GroupId};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// A pod, as far as a source names it.
@@ -31,6 +31,8 @@ pub struct Allocation {
     pub resource: Arc<str>,
     /// The device.
     pub device: DeviceId,
+    /// The id by which it is named, where that is another plugin's ([`takeover`](super::takeover)).
+    pub former: Option<GroupId>,
     /// Who has it.
     pub owner: Owner,
     /// Its place in the order of answers, as the answer says that the kubelet keeps; 0 where the source keeps none.

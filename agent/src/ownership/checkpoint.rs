@@ -13,7 +13,10 @@ use std::{
     io,
     path::{Path, PathBuf},
 };
-use vfiod_core::ownership::noted;
+use vfiod_core::{
+    device::{DeviceId, GroupId, former_id},
+    ownership::{noted, takeover::former_devices},
+};
 use vfiod_proto::deviceplugin::ContainerAllocateResponse;
 
 /// Enough for tens of thousands of devices, whose responses to `Allocate` are in the file too.
@@ -32,6 +35,8 @@ pub struct Entry {
     pub ids: Vec<String>,
     /// The place in the order of answers that the plugin's answer notes; 0 where it notes none.
     pub order: u64,
+    /// What the numbers among the ids stood for, as the answer of KubeVirt's own plugin tells.
+    pub formers: Vec<(GroupId, DeviceId)>,
 }
 
 /// What the checkpoint says.
@@ -135,15 +140,22 @@ impl PodDevicesEntry {
             Some(DeviceIds::List(ids)) => ids,
             None => Vec::new(),
         };
-        let order = self.alloc_resp.as_str().and_then(order).unwrap_or_default();
-        Entry { pod_uid: self.pod_uid, container: self.container_name, resource: self.resource_name, ids, order }
+        let answer = self.alloc_resp.as_str().and_then(answer).unwrap_or_default();
+        let order = noted(answer.annotations.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let formers = if ids.iter().any(|id| former_id(id.as_bytes()).is_some()) {
+            let variables = answer.envs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            former_devices(variables, answer.devices.iter().map(|node| node.host_path.as_str()))
+        } else {
+            Vec::new()
+        };
+        let (pod_uid, container, resource) = (self.pod_uid, self.container_name, self.resource_name);
+        Entry { pod_uid, container, resource, ids, order, formers }
     }
 }
 
-/// The order that an answer notes; none where it cannot be read: then it is as good as not noted.
-fn order(answer: &str) -> Option<u64> {
-    let answer = ContainerAllocateResponse::decode(&*STANDARD.decode(answer).ok()?).ok()?;
-    Some(noted(answer.annotations.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
+/// The plugin's answer; none where it cannot be read: then it is as good as one that says nothing.
+fn answer(text: &str) -> Option<ContainerAllocateResponse> {
+    ContainerAllocateResponse::decode(&*STANDARD.decode(text).ok()?).ok()
 }
 
 #[cfg(test)]

@@ -9,10 +9,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use vfiod_core::{
-    device::DeviceId,
-    ownership::{Allocation, Moment, Owner, Pod, Reading, Source},
-};
+use vfiod_core::ownership::{Allocation, Moment, Owner, Pod, Reading, Source, takeover::Formers};
 
 /// Where the sources are, and what is still being asked of them. Used on one thread, inside a
 /// [`Runtime`](crate::io::Runtime).
@@ -25,6 +22,8 @@ pub struct Sources {
     list_question: Question<Result<Vec<pod_resources::Entry>, pod_resources::Error>>,
     names_question: Question<io::Result<PodNames>>,
     kubelet_question: Question<Option<Duration>>,
+    /// What the ids of KubeVirt's own plugin stood for.
+    formers: Formers,
 }
 
 impl Sources {
@@ -39,6 +38,7 @@ impl Sources {
             list_question: Question::new(),
             names_question: Question::new(),
             kubelet_question: Question::new(),
+            formers: Formers::default(),
         }
     }
 
@@ -64,14 +64,18 @@ impl Sources {
         let mut words = Words::default();
         let checkpoint_path = || self.plugin_dir.join(vfiod_proto::KUBELET_CHECKPOINT);
         let checkpoint = match recorded {
-            Ok(Ok(recorded)) => Source::Read(recorded_allocations(&recorded.entries, &names, &mut words)),
+            Ok(Ok(recorded)) => {
+                // PodResources, which names ids alone, is understood by what the checkpoint says of them.
+                let formers = &mut self.formers;
+                Source::Read(recorded_allocations(&recorded.entries, &names, &mut words, formers))
+            }
             Ok(Err(error)) => Source::Unavailable(error.to_string()),
             Err(hanging) => {
                 Source::Unavailable(format!("the kubelet's checkpoint {} {hanging}", checkpoint_path().display()))
             }
         };
         let pod_resources = match listed {
-            Ok(Ok(listed)) => Source::Read(listed_allocations(&listed, &mut words)),
+            Ok(Ok(listed)) => Source::Read(listed_allocations(&listed, &mut words, &self.formers)),
             Ok(Err(error)) => Source::Unavailable(error.to_string()),
             Err(hanging) => Source::Unavailable(format!(
                 "the kubelet's PodResources API at {} {hanging}",
@@ -97,34 +101,50 @@ impl Words {
     }
 }
 
-fn recorded_allocations(entries: &[checkpoint::Entry], names: &PodNames, words: &mut Words) -> Vec<Allocation> {
+fn recorded_allocations(
+    entries: &[checkpoint::Entry],
+    names: &PodNames,
+    words: &mut Words,
+    formers: &mut Formers,
+) -> Vec<Allocation> {
     let mut allocations = Vec::new();
     for entry in entries {
         let name = names.get(&entry.pod_uid).map(|(namespace, name)| (words.share(namespace), words.share(name)));
         let pod = Pod { uid: Some(words.share(&entry.pod_uid)), name };
         let owner = Owner { pod, container: words.share(&entry.container) };
-        extend(&mut allocations, &words.share(&entry.resource), &entry.ids, &owner, entry.order);
+        let resource = words.share(&entry.resource);
+        formers.learn(&resource, &entry.formers);
+        extend(&mut allocations, &resource, &entry.ids, &owner, entry.order, formers);
     }
     allocations
 }
 
 /// PodResources gives no UIDs, and none are looked up: the log folder of an earlier pod of that name may still be there.
-fn listed_allocations(entries: &[pod_resources::Entry], words: &mut Words) -> Vec<Allocation> {
+fn listed_allocations(entries: &[pod_resources::Entry], words: &mut Words, formers: &Formers) -> Vec<Allocation> {
     let mut allocations = Vec::new();
     for entry in entries {
         let pod = Pod { uid: None, name: Some((words.share(&entry.namespace), words.share(&entry.pod))) };
         let owner = Owner { pod, container: words.share(&entry.container) };
-        extend(&mut allocations, &words.share(&entry.resource), &entry.ids, &owner, 0);
+        extend(&mut allocations, &words.share(&entry.resource), &entry.ids, &owner, 0, formers);
     }
     allocations
 }
 
-/// Ids that are no BDF and no UUID belong to other plugins, and are never ours.
-fn extend(allocations: &mut Vec<Allocation>, resource: &Arc<str>, ids: &[String], owner: &Owner, order: u64) {
-    let devices = ids.iter().filter_map(|id| id.parse::<DeviceId>().ok());
-    allocations.extend(devices.map(|device| Allocation {
+/// Ids that are no BDF and no UUID belong to other plugins. Of those only the ones are of interest that KubeVirt's own
+/// plugin gave to a VFIO device.
+fn extend(
+    allocations: &mut Vec<Allocation>,
+    resource: &Arc<str>,
+    ids: &[String],
+    owner: &Owner,
+    order: u64,
+    formers: &Formers,
+) {
+    let devices = ids.iter().filter_map(|id| formers.named(resource, id));
+    allocations.extend(devices.map(|(device, former)| Allocation {
         resource: Arc::clone(resource),
         device,
+        former,
         owner: owner.clone(),
         order,
     }));

@@ -21,8 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(28);
 pub(super) async fn pre_start(desk: &Desk, resource: &Resource, ids: &[String]) -> Result<(), Status> {
     let mut devices: Vec<DeviceId> = Vec::with_capacity(ids.len());
     for id in ids {
-        let listed = |&device: &DeviceId| resource.table().get(device).is_some_and(|slot| slot.text() == id);
-        let known = id.parse().ok().filter(listed);
+        let known = resource.table().named(id.as_bytes()).map(|(_, slot)| slot.id());
         devices.push(known.ok_or_else(|| allocate::refused(&Refusal::unknown(resource.name(), id)))?);
     }
     let (answer, answered) = oneshot::channel();

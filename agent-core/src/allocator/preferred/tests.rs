@@ -36,8 +36,15 @@ impl Cards {
         let (group, word) = (self.words.len() as GroupId, Arc::<GroupWord>::default());
         for _ in 0..members {
             let id = id(self.slots.len());
-            let blueprint =
-                Blueprint { id, numa, group: Some(group), word: Arc::clone(&word), lone, nodes: Vec::new() };
+            let blueprint = Blueprint {
+                id,
+                numa,
+                group: Some(group),
+                word: Arc::clone(&word),
+                lone,
+                former: None,
+                nodes: Vec::new(),
+            };
             let verdict = Verdict { health: Health::Healthy, reason: Reason::Ready };
             self.slots.push(Arc::new(Slot::new(blueprint, verdict)));
         }

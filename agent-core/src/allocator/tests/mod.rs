@@ -31,7 +31,7 @@ fn removed() -> Verdict {
 fn slot(bus: u8) -> Arc<Slot> {
     let (id, group, word) = (id(bus), Some(GroupId::from(bus)), Arc::default());
     let nodes = vec![format!("/dev/vfio/{bus}").into()];
-    Arc::new(Slot::new(Blueprint { id, numa: None, group, word, lone: true, nodes }, ready()))
+    Arc::new(Slot::new(Blueprint { id, numa: None, group, word, lone: true, former: None, nodes }, ready()))
 }
 
 fn resource(slots: Vec<Arc<Slot>>) -> Resource {

@@ -10,6 +10,7 @@ mod limits;
 mod listing;
 #[cfg(loom)]
 mod loom;
+mod takeover;
 
 use super::*;
 use crate::{
@@ -283,6 +284,7 @@ fn reading(begun: Moment, all: &[(&str, &str, DeviceId)]) -> Reading {
             Allocation {
                 resource: resource.into(),
                 device,
+                former: None,
                 owner: Owner { pod, container: "compute".into() },
                 order: 0,
             }

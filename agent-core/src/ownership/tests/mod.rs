@@ -84,7 +84,13 @@ impl Look {
 }
 
 fn allocation(pod: Pod, container: &str, resource: &str, device: DeviceId) -> Allocation {
-    Allocation { resource: resource.into(), device, owner: Owner { pod, container: container.into() }, order: 0 }
+    Allocation {
+        resource: resource.into(),
+        device,
+        owner: Owner { pod, container: container.into() },
+        former: None,
+        order: 0,
+    }
 }
 
 fn named(uid: Option<&str>, name: &str) -> Pod {
