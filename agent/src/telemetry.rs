@@ -18,7 +18,9 @@ pub enum LogFormat {
 /// # Errors
 /// When `filter` cannot be read.
 pub fn start(format: LogFormat, filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
+    // What the client of the API server meets is told where it is known what it means for the node.
+    let quiet = if filter.contains("kube") { filter.to_owned() } else { format!("{filter},kube_client=off") };
+    let filter = EnvFilter::try_new(&quiet).map_err(|error| {
         format!("--log-level {filter:?} is not a level or a list of directives: {error}; write error, warn, info, debug or trace")
     })?;
     let lines = tracing_subscriber::fmt()

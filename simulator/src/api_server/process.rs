@@ -9,16 +9,13 @@ use axum::Router;
 use serde_json::{Value, json};
 use std::{
     fs, io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use tokio::{
-    net::TcpSocket,
-    sync::{oneshot, watch},
-};
+use tokio::sync::{oneshot, watch};
 
 /// What the tasks of the server share with the test.
 #[derive(Debug)]
@@ -203,17 +200,15 @@ impl Drop for ApiServer {
 impl Running {
     fn start(shared: &Arc<Shared>, address: SocketAddr) -> io::Result<(Self, SocketAddr)> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = runtime.block_on(async {
-            let socket = TcpSocket::new_v4()?;
-            socket.set_reuseaddr(true)?;
-            socket.bind(address)?;
-            socket.listen(64)
-        })?;
+        // Its address is free again at once after it went away: the standard library asks for that (SO_REUSEADDR).
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel::<()>();
         let shared = Arc::clone(shared);
         let thread = thread::Builder::new().name("api-server".to_owned()).spawn(move || {
             runtime.block_on(async move {
+                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
                 let routes = Router::new().fallback(move |request| http::answer(Arc::clone(&shared), request));
                 tokio::select! {
                     served = axum::serve(listener, routes) => drop(served),
