@@ -6,12 +6,13 @@ use super::{
     list_and_watch::capacity,
     registration::register,
     running::Running,
+    way::{RegistrationMode, Way},
 };
 use crate::board::Served;
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tracing::{debug, info, warn};
 use vfiod_core::allocator::Resource;
@@ -23,6 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE_BETWEEN_STREAMS: Duration = Duration::from_secs(1);
 /// A stream that the kubelet keeps at least this long was a good one: the pauses begin anew.
 const GOOD_STREAM: Duration = Duration::from_secs(5);
+/// How long the kubelet's plugin watcher may take where the socket is the other way.
+const WATCHER_DUE: Duration = Duration::from_secs(15);
 /// How long after a registration the kubelet has asked for the list; it does so at once.
 const STREAM_DUE: Duration = Duration::from_secs(10);
 
@@ -32,6 +35,7 @@ pub(super) struct Endpoint {
     pub(super) served: Arc<Served>,
     pub(super) desk: Desk,
     pub(super) folder: KubeletFolder,
+    pub(super) mode: RegistrationMode,
     pub(super) kubelet: watch::Receiver<KubeletSocket>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) rung: Arc<Notify>,
@@ -64,11 +68,17 @@ impl Endpoint {
     /// Serves until the resource is retired or the agent stops.
     pub(super) async fn run(mut self) {
         let mut pause = FIRST_PAUSE;
-        let mut complained = false;
+        let (mut complained, mut failures) = (false, 0_u32);
         loop {
-            let Some(kubelet) = self.kubelet_present().await else { return };
+            let way = self.mode.way(failures, self.folder.registry().is_dir());
+            let Some(kubelet) = self.kubelet_present(way).await else { return };
             let started = Instant::now();
-            let (failure, longest) = match self.serve().await {
+            let served = match way {
+                Way::Socket => self.serve().await,
+                Way::Watcher => self.serve_to_watcher().await,
+            };
+            failures = if served.is_err() { failures.saturating_add(1) } else { 0 };
+            let (failure, longest) = match served {
                 Ok(End::Retired | End::Stopping) => return,
                 Ok(End::StreamEnded) if started.elapsed() < GOOD_STREAM => {
                     let hint = "the kubelet ends the stream soon after the registration; is another plugin serving this resource?";
@@ -98,8 +108,8 @@ impl Endpoint {
         }
     }
 
-    /// Waits until a kubelet listens; `None` when there is nothing left to serve.
-    async fn kubelet_present(&mut self) -> Option<KubeletSocket> {
+    /// Waits until a kubelet listens, where it must be told of the socket; `None` when there is nothing left to serve.
+    async fn kubelet_present(&mut self, way: Way) -> Option<KubeletSocket> {
         let rung = Arc::clone(&self.rung);
         loop {
             let mut rung = pin!(rung.notified());
@@ -108,7 +118,7 @@ impl Endpoint {
             if *self.stop.borrow() || self.resource.is_retired() {
                 return None;
             }
-            if seen.identity.is_some() {
+            if seen.identity.is_some() || way == Way::Watcher {
                 return Some(seen);
             }
             tokio::select! {
@@ -135,14 +145,46 @@ impl Endpoint {
 
     /// One registration, from the socket to its end.
     async fn serve(&mut self) -> Result<End, Failure> {
-        let running = Running::start(self.folder.path(), &self.served, &self.desk, &self.rung)
+        let running = Running::start(self.folder.path(), &self.served, &self.desk, &self.rung, None)
             .map_err(|error| Failure::Because(error.to_string()))?;
         // What was told may be older than the kubelet that is about to answer.
         let kubelet = self.kubelet_now();
         let (folder, resource) = (self.folder.clone(), Arc::clone(&self.resource));
         let (name, calls) = (running.name(), Arc::clone(running.calls()));
         let registration = async move { register(&folder.socket(), &name, resource.name(), &calls).await };
-        let end = match self.unless_moot(&running, kubelet, registration).await {
+        let registered = self.unless_moot(&running, kubelet, registration).await;
+        let registered = registered.map(|done| done.map_err(|error| error.to_string()));
+        self.until_ended(running, kubelet, registered).await
+    }
+
+    /// One registration that the kubelet's plugin watcher makes, from the socket to its end.
+    async fn serve_to_watcher(&mut self) -> Result<End, Failure> {
+        let (told, mut tells) = watch::channel(None);
+        let running = Running::start(self.folder.registry(), &self.served, &self.desk, &self.rung, Some(told))
+            .map_err(|error| Failure::Because(error.to_string()))?;
+        debug!(resource = %self.resource.name(), socket = running.name(), "waiting for the kubelet's plugin watcher");
+        let patience = if self.mode == RegistrationMode::Auto { WATCHER_DUE } else { Duration::MAX };
+        let registration = async move {
+            let told = async { tells.wait_for(Option::is_some).await.ok().and_then(|told| told.clone()) };
+            match timeout(patience, told).await {
+                Ok(Some(Ok(()))) => Ok(()),
+                Ok(Some(Err(why))) => Err(format!("the kubelet's plugin watcher refused the registration: {why}")),
+                Ok(None) => Err("the endpoint ended before the kubelet's plugin watcher found it".to_owned()),
+                Err(_) => Err(format!("the kubelet's plugin watcher did not come within {} s", WATCHER_DUE.as_secs())),
+            }
+        };
+        let registered = self.unless_moot(&running, None, registration).await;
+        self.until_ended(running, None, registered).await
+    }
+
+    /// What follows on a registration, to its end.
+    async fn until_ended(
+        &mut self,
+        running: Running,
+        kubelet: Option<Identity>,
+        registered: Result<Result<(), String>, End>,
+    ) -> Result<End, Failure> {
+        let end = match registered {
             Ok(Ok(())) => {
                 self.served.is_registered(true);
                 let (healthy, all) = capacity(&self.resource);
@@ -151,7 +193,7 @@ impl Endpoint {
                 self.served.is_registered(false);
                 end
             }
-            Ok(Err(error)) => Err(Failure::Because(error.to_string())),
+            Ok(Err(error)) => Err(Failure::Because(error)),
             Err(end) => Ok(end),
         };
         running.finish(matches!(end, Ok(End::Retired))).await;
@@ -193,6 +235,9 @@ impl Endpoint {
             }
             if look {
                 self.kubelet.borrow_and_update();
+            }
+            // Its folder is another, which no starting kubelet wipes; and the stream ends with the kubelet.
+            if look && !running.is_watched() {
                 let now = self.kubelet_now();
                 if now.is_some() && now != kubelet {
                     return Err(End::KubeletRestarted);

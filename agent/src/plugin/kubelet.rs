@@ -7,9 +7,12 @@ use std::{
 };
 use vfiod_proto::KUBELET_SOCKET;
 
-/// The kubelet's folder for device plugins.
+/// The kubelet's folders for device plugins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KubeletFolder(PathBuf);
+pub struct KubeletFolder {
+    plugins: PathBuf,
+    registry: PathBuf,
+}
 
 /// Which socket file it is: inode and time of last change (a new inode may get an old number).
 pub type Identity = (u64, i64, i64);
@@ -24,22 +27,29 @@ pub struct KubeletSocket {
 }
 
 impl KubeletFolder {
-    /// The folder `device-plugins` below the kubelet's own.
+    /// The folders `device-plugins` and `plugins_registry` below the kubelet's own.
     #[must_use]
     pub fn below(kubelet_dir: &Path) -> Self {
-        Self(kubelet_dir.join("device-plugins"))
+        Self { plugins: kubelet_dir.join("device-plugins"), registry: kubelet_dir.join("plugins_registry") }
     }
 
-    /// Its path.
+    /// The folder `device-plugins`.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.plugins
+    }
+
+    /// The folder that the kubelet's plugin watcher watches (kubelet: `pkg/kubelet/config/defaults.go`,
+    /// `DefaultKubeletPluginsRegistrationDirName`).
+    #[must_use]
+    pub fn registry(&self) -> &Path {
+        &self.registry
     }
 
     /// The kubelet's registration socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.0.join(KUBELET_SOCKET)
+        self.plugins.join(KUBELET_SOCKET)
     }
 
     /// The identity of the registration socket.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Supervisor ─ one Endpoint a resource ─┬─ registration: says to the kubelet where the socket is
+//!                                       ├─ watcher: or the kubelet's plugin watcher finds it
 //!                                       └─ server: ListAndWatch, Allocate, GetPreferredAllocation, PreStartContainer
 //! ```
 //!
@@ -24,11 +25,13 @@ mod running;
 mod server;
 mod socket;
 mod supervisor;
+mod watcher;
+mod way;
 
 pub use allocate::environment;
 pub(crate) use authority::Lenient;
 pub use desk::{Clock, Desk, FenceAnswer, FenceQuery};
 pub use kubelet::{KubeletFolder, KubeletSocket};
-pub use registration::RegistrationMode;
 pub use socket::remove_stale_sockets;
 pub use supervisor::Supervisor;
+pub use way::RegistrationMode;

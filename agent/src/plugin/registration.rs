@@ -12,18 +12,6 @@ use vfiod_proto::{
     deviceplugin::{RegisterRequest, registration_client::RegistrationClient},
 };
 
-/// How the kubelet learns of an endpoint (`--registration`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum RegistrationMode {
-    /// By the kubelet's socket.
-    #[default]
-    Auto,
-    /// By the kubelet's socket: `Register` on `device-plugins/kubelet.sock`.
-    Socket,
-    /// By the kubelet's plugin watcher: a socket in `plugins_registry`.
-    Watcher,
-}
-
 /// The kubelet dials back for up to 10 s before it answers (kubelet: `pkg/kubelet/cm/devicemanager/plugin/v1beta1/client.go`).
 const PATIENCE: Duration = Duration::from_secs(15);
 

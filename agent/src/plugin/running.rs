@@ -5,6 +5,7 @@ use super::{
     incoming::incoming,
     server::{Inner, Service},
     socket::{Socket, SocketError},
+    watcher::{Registrar, Told},
 };
 use crate::board::Served;
 use std::{
@@ -35,6 +36,7 @@ pub(super) struct Running {
     end: watch::Sender<bool>,
     calls: Arc<Calls>,
     server: JoinHandle<()>,
+    is_watched: bool,
 }
 
 /// What is known of the kubelet's calls.
@@ -54,16 +56,20 @@ pub(super) struct Calls {
 pub(super) struct OpenStream(Arc<Calls>);
 
 impl Running {
-    /// Serves a resource on a new socket in `folder`.
+    /// Serves a resource on a new socket in `folder`. Where `told` is given, the kubelet's plugin watcher is expected to
+    /// find it there, and to say what came of it.
     pub(super) fn start(
         folder: &Path,
         served: &Arc<Served>,
         desk: &Desk,
         rung: &Arc<Notify>,
+        told: Option<watch::Sender<Told>>,
     ) -> Result<Self, SocketError> {
         let (socket, listener) = Socket::bind(folder, served.name())?;
         let (end, mut ended) = watch::channel(false);
         let calls = Arc::new(Calls::default());
+        let is_watched = told.is_some();
+        let registrar = told.map(|told| Registrar::new(served.name(), socket.path(), told, &calls).service());
         let service = Inner {
             resource: Arc::clone(served.resource()),
             served: Arc::clone(served),
@@ -79,18 +85,24 @@ impl Running {
             };
             let served = tonic::transport::Server::builder()
                 .add_service(Service::from(service))
+                .add_optional_service(registrar)
                 .serve_with_incoming_shutdown(incoming(listener, name.clone()), stop)
                 .await;
             if let Err(error) = served {
                 warn!(resource = %name, "the endpoint failed: {error}");
             }
         });
-        Ok(Self { socket, end, calls, server })
+        Ok(Self { socket, end, calls, server, is_watched })
     }
 
     /// The name under which it is registered.
     pub(super) fn name(&self) -> String {
         self.socket.name()
+    }
+
+    /// Whether the kubelet's plugin watcher finds it: then only the end of the stream says that the kubelet has gone.
+    pub(super) const fn is_watched(&self) -> bool {
+        self.is_watched
     }
 
     /// Whether its socket file is still there.

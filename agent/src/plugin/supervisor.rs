@@ -4,6 +4,8 @@ use super::{
     desk::Desk,
     endpoint::Endpoint,
     kubelet::{KubeletFolder, KubeletSocket},
+    socket::remove_stale_sockets,
+    way::RegistrationMode,
 };
 use crate::board::Served;
 use std::{sync::Arc, time::Duration};
@@ -25,6 +27,8 @@ pub struct Supervisor {
     pub desk: Desk,
     /// The kubelet's folder.
     pub folder: KubeletFolder,
+    /// How the kubelet learns of the endpoints.
+    pub mode: RegistrationMode,
     /// The kubelet, as the reactor sees it.
     pub kubelet: watch::Receiver<KubeletSocket>,
     /// Resources that need an endpoint.
@@ -36,6 +40,10 @@ pub struct Supervisor {
 impl Supervisor {
     /// Runs until the agent stops, and until the endpoints have closed their streams.
     pub async fn run(mut self) {
+        // A socket of an agent that is gone keeps the kubelet's plugin watcher dialling.
+        if let Ok(count @ 1..) = remove_stale_sockets(self.folder.registry()) {
+            info!(count, "removed sockets of agents that are gone from the plugin watcher's folder");
+        }
         let mut endpoints = JoinSet::new();
         loop {
             let opened = tokio::select! {
@@ -71,6 +79,7 @@ impl Supervisor {
             served: Arc::clone(&served),
             desk: self.desk.clone(),
             folder: self.folder.clone(),
+            mode: self.mode,
             kubelet: self.kubelet.clone(),
             stop: self.stop.clone(),
             rung,

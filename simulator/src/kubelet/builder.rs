@@ -56,6 +56,7 @@ pub(super) struct Config {
     pub(super) stop_grace: Duration,
     pub(super) dial_timeout: Duration,
     pub(super) pre_start_timeout: Duration,
+    pub(super) watcher_pause: Duration,
     pub(super) affinity: Option<Vec<i64>>,
 }
 
@@ -91,6 +92,8 @@ impl Kubelet {
                 dial_timeout: Duration::from_secs(10),
                 // kubelet/pkg/apis/deviceplugin/v1beta1/constants.go: KubeletPreStartContainerRPCTimeoutInSecs
                 pre_start_timeout: Duration::from_secs(30),
+                // pluginmanager/plugin_manager.go: loopSleepDuration
+                watcher_pause: Duration::from_secs(1),
                 affinity: None,
             },
         }
@@ -145,6 +148,13 @@ impl KubeletBuilder {
     #[must_use]
     pub fn pre_start_timeout(mut self, timeout: Duration) -> Self {
         self.config.pre_start_timeout = timeout;
+        self
+    }
+
+    /// How often the plugin watcher looks (every second in a real kubelet).
+    #[must_use]
+    pub fn watcher_pause(mut self, pause: Duration) -> Self {
+        self.config.watcher_pause = pause;
         self
     }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! kubelet.sock ──> registration ──> client (dial back, options, ListAndWatch) ──> devices ──> checkpoint
+//! plugins_registry <── plugin_watcher ──> client
 //! admit(pod)   ──> admission ──> choice (re-use, preferred allocation) ──> Allocate ──> pod_devices ──> checkpoint
 //! pod-resources/kubelet.sock <── pod_resources <── pods, pod_devices
 //! ```
@@ -39,6 +40,7 @@ mod client;
 mod devices;
 mod folders;
 mod observe;
+mod plugin_watcher;
 mod pod_devices;
 mod pod_resources;
 mod pods;

@@ -306,6 +306,7 @@ async fn boot(shared: Arc<Shared>, containers_run: bool) -> Result<(), StartErro
     let service = PodResourcesListerServer::new(Lister::new(Arc::clone(&shared)));
     tokio::spawn(Server::builder().serve_with_incoming(service, UnixListenerStream::new(lister)));
     tokio::spawn(sync_node_status(Arc::clone(&shared)));
+    tokio::spawn(super::plugin_watcher::watch(Arc::clone(&shared)));
     if let Sources::After(pause) = sources {
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
