@@ -5,6 +5,7 @@
 
 pub mod allocator;
 pub mod device;
+pub mod events;
 pub mod health;
 pub mod holding;
 pub mod hostdev;

@@ -78,6 +78,10 @@ pub struct ClusterCounters {
     pub lists: Counter,
     /// Times that the API server could not be reached, or refused.
     pub failures: Counter,
+    /// Events that were written, repetitions included.
+    pub events_written: Counter,
+    /// Events that were not: too many at once, refused, or given up while the API server was away.
+    pub events_dropped: Counter,
 }
 
 impl Board {

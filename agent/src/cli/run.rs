@@ -4,7 +4,7 @@ use super::Failure;
 use crate::{
     admin::{self, DEFAULT_LISTEN, Listen},
     board::{Board, Condition, Part},
-    cluster::{self, CrName, Orders},
+    cluster::{self, CrName, Document, EventOrders, Orders},
     config::{Config, ConfigError, FromKubeVirt},
     discovery::HostRoot,
     io::{IoMode, Runtime},
@@ -24,7 +24,7 @@ use tokio::{
     time::timeout,
 };
 use tracing::{error, info, warn};
-use vfiod_core::{allocator::Register, permit::ServeMode};
+use vfiod_core::{allocator::Register, events::Occurrence, permit::ServeMode};
 
 /// Serves this host's VFIO devices to the kubelet.
 #[derive(Debug, Args)]
@@ -96,6 +96,9 @@ pub struct RunArgs {
 /// next agent.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// How many Events may wait for the thread of the cluster.
+const EVENTS: usize = 256;
+
 fn rescan(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text)
         .map_err(|error| format!("{error}; write a number with a unit, such as 30s, 5m or 1h"))?;
@@ -125,7 +128,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
 async fn serve(args: RunArgs) -> Result<(), Failure> {
     // From here on a signal ends or reloads the agent in good order, however early it comes.
     let signals = Signals::listen()?;
-    let folder = KubeletFolder::below(&args.kubelet_dir);
+    let (folder, registration) = (KubeletFolder::below(&args.kubelet_dir), args.registration);
     let (fence, fence_queries) = mpsc::unbounded_channel();
     let (opened, to_open) = mpsc::unbounded_channel();
     let (kubelet, kubelet_seen) = watch::channel(KubeletSocket::default());
@@ -136,16 +139,17 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
     let board = Arc::new(Board::default());
     let (register, granted) = (Arc::new(Register::default()), Arc::new(Notify::new()));
     let desk = Desk { clock, register, granted, fence, board: Arc::clone(&board) };
-    let documents = match &args.kubevirt {
-        Some(wanted) => {
-            let orders = Orders { wanted: wanted.clone(), board: Arc::clone(&board), stop: stopped.clone() };
-            let started = cluster::start(orders);
-            Some(started.map_err(|error| Failure::Error(format!("cannot start the thread of the cluster: {error}")))?)
-        }
-        None => None,
+    let (documents, events) = start_cluster(&args, &board, &stopped)?;
+    let channels = Channels {
+        desk: desk.clone(),
+        fence: fence_queries,
+        opened,
+        kubelet,
+        queries,
+        commands: to_do,
+        documents,
+        events,
     };
-    let channels =
-        Channels { desk: desk.clone(), fence: fence_queries, opened, kubelet, queries, commands: to_do, documents };
 
     let looked_at =
         admin::Options { listen: args.listen, metrics: args.metrics, status_socket: args.status_socket.clone() };
@@ -170,7 +174,8 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
     let sources = admin::Sources { board, queries: asked, stop: stopped.clone() };
     let looked_at = admin::start(looked_at, sources)
         .map_err(|error| Failure::Error(format!("cannot start the thread for operators: {error}")))?;
-    let supervisor = Supervisor { desk, folder, kubelet: kubelet_seen, opened: to_open, stop: stopped };
+    let supervisor =
+        Supervisor { desk, folder, mode: registration, kubelet: kubelet_seen, opened: to_open, stop: stopped };
     let endpoints = tokio::spawn(supervisor.run());
     let failure = tokio::select! {
         () = signals.until_stopped(&commands) => None,
@@ -195,6 +200,28 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
     }
     info!("vfiod has stopped");
     failure.map_or(Ok(()), Err)
+}
+
+/// The KubeVirt CR, and the way to tell of Events; neither without API access.
+type ClusterChannels = (Option<watch::Receiver<Option<Document>>>, Option<mpsc::Sender<Occurrence>>);
+
+/// Starts the thread of the cluster, where anything is wanted of it.
+fn start_cluster(args: &RunArgs, board: &Arc<Board>, stop: &watch::Receiver<bool>) -> Result<ClusterChannels, Failure> {
+    let tells = args.events.unwrap_or(args.kubevirt.is_some());
+    if !tells && args.kubevirt.is_none() {
+        return Ok((None, None));
+    }
+    let (occurred, queue) = mpsc::channel(EVENTS);
+    let node = args.node_name.clone().unwrap_or_else(cluster::host_name);
+    let orders = Orders {
+        wanted: args.kubevirt.clone(),
+        events: tells.then_some(EventOrders { node, queue }),
+        board: Arc::clone(board),
+        stop: stop.clone(),
+    };
+    let documents = cluster::start(orders)
+        .map_err(|error| Failure::Error(format!("cannot start the thread of the cluster: {error}")))?;
+    Ok((args.kubevirt.is_some().then_some(documents), tells.then_some(occurred)))
 }
 
 /// The reactor thread, from its event loop to its end.

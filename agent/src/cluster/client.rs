@@ -1,6 +1,6 @@
 //! The client of the API server, and what its errors mean.
 
-use super::pause::Why;
+use super::{pause::Why, reporter::is_worth_another_try};
 use kube::{Client, Config, Error};
 use std::time::Duration;
 
@@ -14,12 +14,14 @@ pub(super) struct Failure {
     pub(super) why: Why,
     /// In words, with the remedy.
     pub(super) text: String,
+    /// Whether the same would be refused again.
+    pub(super) is_final: bool,
 }
 
 impl Failure {
     /// Nobody answered.
     pub(super) fn unreached(text: impl Into<String>) -> Self {
-        Self { why: Why::Unreached, text: text.into() }
+        Self { why: Why::Unreached, text: text.into(), is_final: false }
     }
 
     /// What `doing` it has met.
@@ -37,7 +39,7 @@ impl Failure {
             _ => "",
         };
         let text = format!("the API server refused to {doing} ({}: {said}){hint}", status.code);
-        Self { why: Why::Refused, text }
+        Self { why: Why::Refused, text, is_final: !is_worth_another_try(status.code) }
     }
 }
 
@@ -51,6 +53,7 @@ pub(super) async fn connect() -> Result<Client, Failure> {
             "there is no access to an API server: {}; run vfiod in a pod with a service account, or set KUBECONFIG",
             innermost(error)
         ),
+        is_final: false,
     };
     let mut config = Config::infer().await.map_err(|error| unconfigured(&error))?;
     config.connect_timeout = Some(CONNECT);

@@ -3,6 +3,7 @@
 //! ```text
 //! API server ──> follow (list, watch) ──> choose ──> Document ──> reactor (config) ──> cache, on disk
 //!                     └── Board: what readiness, metrics and people are told
+//!            <── Reporter (series, limits) <── occurrences <── reactor
 //! ```
 //!
 //! It runs on a thread of its own ([`start`]), because nothing here may delay an answer to the kubelet: a handshake of TLS,
@@ -15,9 +16,11 @@ mod cr_name;
 mod document;
 mod follow;
 mod pause;
+mod reporter;
 mod thread;
 
 pub use cache::Cache;
 pub use cr_name::CrName;
 pub use document::Document;
-pub use thread::{Orders, start};
+pub use reporter::host_name;
+pub use thread::{EventOrders, Orders, start};

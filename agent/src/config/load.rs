@@ -9,9 +9,15 @@ use std::{
     sync::Arc,
 };
 use tracing::{error, info, warn};
-use vfiod_core::permit::{
-    Beside, DOCUMENT_MAX, Finding, Parsed, Permit, Problem, ResourceName, ServeMode, decode, parse, parse_object,
+use vfiod_core::{
+    events::Kind,
+    permit::{
+        Beside, DOCUMENT_MAX, Finding, Parsed, Permit, Problem, ResourceName, ServeMode, decode, parse, parse_object,
+    },
 };
+
+/// How the log marks what is told as an Event, too.
+const REJECTED: &str = Kind::ConfigurationRejected.reason();
 
 /// Where the configuration comes from, and what is in force of it.
 #[derive(Debug)]
@@ -26,6 +32,8 @@ pub struct Config {
     standing: Standing,
     /// Why the file could not be read the last time.
     unreadable: Option<String>,
+    /// What is wrong with what was read last, a line each.
+    problems: Vec<String>,
 }
 
 /// A KubeVirt CR as the source of what is permitted.
@@ -104,7 +112,8 @@ impl Config {
         let parsed = parsed.at_start().map_err(|problems| file.rejected(&problems))?;
         let permit = Arc::new(Permit::default());
         let standing = Standing::Current;
-        let mut config = Self { file: Some(file), cr: None, serve, io, permit, standing, unreadable: None };
+        let mut config =
+            Self { file: Some(file), cr: None, serve, io, permit, standing, unreadable: None, problems: Vec::new() };
         config.enforce(parsed);
         Ok(config)
     }
@@ -132,7 +141,8 @@ impl Config {
         let (cache, remembered) = Cache::open(&cache_dir, io, &wanted).await;
         let permit = Arc::new(beside.alone().permit);
         let cr = Some(Cr { wanted, document: None, read: false, beside, cache });
-        let mut config = Self { file, cr, serve, io, permit, standing: Standing::Current, unreadable: None };
+        let (standing, problems) = (Standing::Current, Vec::new());
+        let mut config = Self { file, cr, serve, io, permit, standing, unreadable: None, problems };
         if let Some(document) = remembered {
             info!("{}: its last good state is remembered", document.title());
             config.follow(document, false);
@@ -150,6 +160,12 @@ impl Config {
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.file.as_ref().map(|file| file.path.as_path())
+    }
+
+    /// What is wrong with what was read last, a line each.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        &self.problems
     }
 
     /// Whether a KubeVirt CR is the source.
@@ -213,7 +229,8 @@ impl Config {
         let parsed = match self.read_anew() {
             Ok(parsed) => Permit::succeeding(&self.permit, parsed),
             Err(problem) => {
-                error!("{problem}; the last good configuration stays in force");
+                error!(event = REJECTED, "{problem}; the last good configuration stays in force");
+                self.problems = vec![problem.clone()];
                 self.standing = Standing::Kept(problem);
                 return None;
             }
@@ -252,12 +269,13 @@ impl Config {
 
     fn enforce(&mut self, parsed: Parsed) {
         let (problems, notices) = self.findings(&parsed);
-        problems.iter().for_each(|problem| error!("{problem}"));
+        problems.iter().for_each(|problem| error!(event = REJECTED, "{problem}"));
         notices.iter().for_each(|notice| warn!("{notice}"));
         self.standing = match problems.len() {
             0 => Standing::Current,
             problems => Standing::Part(problems),
         };
+        self.problems = problems;
         self.permit = Arc::new(parsed.permit);
     }
 

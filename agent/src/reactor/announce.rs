@@ -2,6 +2,7 @@
 
 use tracing::{error, info, warn};
 use vfiod_core::{
+    events::{Kind, kind_of},
     health::{Health, Reason, Verdict},
     inventory::{Outcome, Transition},
 };
@@ -23,6 +24,7 @@ pub(super) fn announce(outcome: &Outcome) {
     }
     for overflow in &outcome.overflows {
         error!(
+            event = Kind::ListTooLong.reason(),
             resource = %overflow.resource,
             "the kubelet receives at most 4 MiB: {} devices are listed, {} do not fit and are left out; spread them over several resource names",
             overflow.listed, overflow.left_out
@@ -62,11 +64,14 @@ fn say(transition: &Transition) {
     match now {
         None => info!(%resource, %device, "no longer listed"),
         Some(verdict) if verdict.health == Health::Healthy && !is_warning(verdict) => {
-            info!(%resource, %device, "Healthy: {}", verdict.reason);
+            let event = kind_of(transition).map(Kind::reason);
+            info!(%resource, %device, reason = verdict.reason.code(), event, "Healthy: {}", verdict.reason);
         }
         Some(verdict) => {
             let remedy = verdict.reason.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default();
-            warn!(%resource, %device, "{}: {}{remedy}", verdict.health, verdict.reason);
+            let event = kind_of(transition).map(Kind::reason);
+            let Verdict { health, reason } = verdict;
+            warn!(%resource, %device, reason = reason.code(), event, "{health}: {reason}{remedy}");
         }
     }
 }

@@ -16,7 +16,6 @@ use super::{
     retries::Retries,
 };
 use crate::{
-    board::Board,
     cluster::Document,
     config::{Config, Standing, follow::Follow},
     discovery::{Fault, HostRoot},
@@ -48,8 +47,9 @@ use tracing::{info, warn};
 use vfiod_core::{
     allocator::Resource,
     device::DeviceId,
-    inventory::Inventory,
-    ownership::{Moment, Source},
+    events::{Kind, Occurrence, Subject, occurrences},
+    inventory::{Inventory, Outcome},
+    ownership::{Claim, Moment, Source},
     permit::{Permit, ResourceName},
 };
 
@@ -102,6 +102,18 @@ pub struct Channels {
     pub commands: mpsc::UnboundedReceiver<Command>,
     /// The KubeVirt CR, where it is the source.
     pub documents: Option<signal::Receiver<Option<Document>>>,
+    /// What the cluster is told, where it is.
+    pub events: Option<mpsc::Sender<Occurrence>>,
+}
+
+impl Channels {
+    fn tell(&self, occurrence: Occurrence) {
+        if let Some(events) = &self.events
+            && events.try_send(occurrence).is_err()
+        {
+            self.desk.board.cluster.events_dropped.one();
+        }
+    }
 }
 
 /// What a signal asks for.
@@ -242,6 +254,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, mut channels:
     let board = Arc::clone(&channels.desk.board);
     board.node.reloads_changed.one();
     notes::configuration(&board, &node.config);
+    node.report_rejected(&channels);
     node.host_read(read, &mut host, &board, clock.now());
     node.say_unavailable(&reading);
     notes::owners(&board, &reading);
@@ -310,14 +323,14 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, mut channels:
                 }
                 node.fences.owners_read(&node.inventory, reading.begun, clock.now());
             }
-            () = changed(&mut ears.follow) => node.reload(&board).await,
+            () = changed(&mut ears.follow) => node.reload(&ears.channels).await,
             document = next_document(&mut ears.channels.documents) => {
                 let permit = node.config.take(document);
-                node.permitted(permit, &board);
+                node.permitted(permit, &ears.channels);
             }
             command = ears.channels.commands.recv() => match command {
                 Some(Command::Reload) => {
-                    node.reload(&board).await;
+                    node.reload(&ears.channels).await;
                     node.rescan(&mut ears, clock.now());
                 }
                 Some(Command::Stop) | None => return Ok(()),
@@ -343,6 +356,7 @@ impl Node {
             board.node.rescan_corrections.add(outcome.transitions.len() as u64);
         }
         announce(&outcome);
+        self.report(&outcome, &ears.channels);
         if !outcome.transitions.is_empty() {
             self.awaits_ownership = self.inventory.awaits_ownership();
         }
@@ -455,13 +469,33 @@ impl Node {
         self.unavailable = now;
     }
 
-    async fn reload(&mut self, board: &Board) {
+    async fn reload(&mut self, channels: &Channels) {
         let permit = self.config.reload().await;
-        self.permitted(permit, board);
+        self.permitted(permit, channels);
+    }
+
+    /// Hands over what the cluster is to be told; whoever cannot take it at once does not hold up the loop.
+    fn report(&self, outcome: &Outcome, channels: &Channels) {
+        if channels.events.is_none() || outcome.transitions.is_empty() && outcome.overflows.is_empty() {
+            return;
+        }
+        let owner = |resource: &ResourceName, device| {
+            self.inventory.ledger().claim(resource.as_str(), device).and_then(Claim::owner).cloned()
+        };
+        occurrences(outcome, owner).into_iter().for_each(|occurrence| channels.tell(occurrence));
+    }
+
+    fn report_rejected(&self, channels: &Channels) {
+        let problems = self.config.problems();
+        if !problems.is_empty() {
+            let (kind, note) = (Kind::ConfigurationRejected, problems.join("; "));
+            channels.tell(Occurrence { kind, subject: Subject::Node, note, pod: None });
+        }
     }
 
     /// The configuration was read again; `permit` is what it means now, where that is something else.
-    fn permitted(&mut self, permit: Option<Arc<Permit>>, board: &Board) {
+    fn permitted(&mut self, permit: Option<Arc<Permit>>, channels: &Channels) {
+        let board = &channels.desk.board;
         let standing = self.config.standing();
         let counter = match (&standing, &permit) {
             (Standing::Kept(_), _) => &board.node.reloads_failed,
@@ -470,6 +504,7 @@ impl Node {
         };
         counter.one();
         notes::configuration(board, &self.config);
+        self.report_rejected(channels);
         if let Some(permit) = permit {
             self.inventory.set_permit(permit);
         }

@@ -11,6 +11,7 @@
 mod churn;
 mod configuration;
 mod discovery;
+mod events;
 mod faults;
 mod groups;
 mod health;
@@ -22,3 +23,5 @@ mod message_limit;
 mod ownership;
 mod protocol;
 mod scene;
+mod takeover;
+mod watcher;
