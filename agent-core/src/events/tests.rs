@@ -109,6 +109,16 @@ fn a_list_that_is_too_long_is_told_with_its_numbers() {
     assert!(told[0].kind == Kind::ListTooLong && told[0].note.contains("10") && told[0].note.contains('3'));
 }
 
+#[test]
+fn every_kind_is_documented_under_its_name() {
+    let document = include_str!("../../../docs/EVENTS.md");
+    for kind in Kind::ALL {
+        let kind_of_event = if kind.is_warning() { "Warning" } else { "Normal" };
+        let row = format!("| `{}` | {kind_of_event} |", kind.reason());
+        assert!(document.contains(&row), "docs/EVENTS.md lacks {row}");
+    }
+}
+
 fn occurrence(n: u8, kind: Kind) -> Occurrence {
     Occurrence { kind, subject: Subject::Device(device(n)), note: "note".into(), pod: None }
 }

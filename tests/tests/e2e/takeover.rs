@@ -50,7 +50,9 @@ impl Node1 {
     }
 
     fn agent(&self) -> Agent {
-        Agent::builder(self.node.root(), self.folder.path(), &pci_config(&[(QAT_ID, QAT)])).start().unwrap()
+        // What the kubelet gave back is noticed with a look at everything.
+        let config = pci_config(&[(QAT_ID, QAT)]);
+        Agent::builder(self.node.root(), self.folder.path(), &config).flag("--rescan", "200ms").start().unwrap()
     }
 
     /// The list while the pod runs: what it has, under the id that it has it by.

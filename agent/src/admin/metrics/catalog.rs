@@ -94,4 +94,15 @@ metrics! {
         "vfiod_reloads", Counter, &["result"],
         "Times that the configuration was read: changed, unchanged, failed (the last good state stays)",
     );
+    API_LISTS = Definition::new(
+        "vfiod_api_lists", Counter, &[],
+        "Lists of the KubeVirt CRs: one at the start, one after each failure and after each watch that has expired",
+    );
+    API_FAILURES = Definition::new(
+        "vfiod_api_failures", Counter, &[], "Times that the API server could not be reached for the KubeVirt CR, or refused",
+    );
+    API_EVENTS = Definition::new(
+        "vfiod_api_events", Counter, &["result"],
+        "Kubernetes Events (docs/EVENTS.md): written (repetitions included), dropped (too many at once, refused, or given up while the API server was away)",
+    );
 }

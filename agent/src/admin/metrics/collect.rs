@@ -138,7 +138,12 @@ impl Page<'_> {
             ("unchanged", &node.reloads_unchanged),
             ("failed", &node.reloads_failed),
         ];
-        self.counter(&metric::RELOADS, results.map(|(result, count)| (vec![("result", result)], count.get())))
+        self.counter(&metric::RELOADS, results.map(|(result, count)| (vec![("result", result)], count.get())))?;
+        let cluster = &board.cluster;
+        self.counter(&metric::API_LISTS, [(vec![], cluster.lists.get())])?;
+        self.counter(&metric::API_FAILURES, [(vec![], cluster.failures.get())])?;
+        let results = [("written", &cluster.events_written), ("dropped", &cluster.events_dropped)];
+        self.counter(&metric::API_EVENTS, results.map(|(result, count)| (vec![("result", result)], count.get())))
     }
 
     fn gauge<'a>(&mut self, metric: &Definition, samples: impl IntoIterator<Item = (Labels<'a>, u64)>) -> fmt::Result {
