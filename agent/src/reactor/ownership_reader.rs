@@ -16,7 +16,7 @@ const OFTEN: Duration = Duration::from_secs(5);
 const SELDOM: Duration = Duration::from_secs(60);
 
 /// A read under way; it gives the sources back.
-type Running = Pin<Box<dyn Future<Output = (Sources, Reading)>>>;
+type Running = Pin<Box<dyn Future<Output = (Box<Sources>, Reading)>>>;
 
 /// Reads the sources of ownership.
 pub(super) struct OwnershipReader {
@@ -27,15 +27,15 @@ pub(super) struct OwnershipReader {
 }
 
 enum State {
-    Idle(Sources),
+    Idle(Box<Sources>),
     Reading(Running),
     /// Only between two lines of code.
     Moved,
 }
 
 impl OwnershipReader {
-    pub(super) const fn new(sources: Sources, clock: Clock) -> Self {
-        Self { clock, wanted: None, last: None, state: State::Idle(sources) }
+    pub(super) fn new(sources: Sources, clock: Clock) -> Self {
+        Self { clock, wanted: None, last: None, state: State::Idle(Box::new(sources)) }
     }
 
     /// Asks for a read that begins after this call.

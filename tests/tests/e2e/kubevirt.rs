@@ -197,14 +197,14 @@ async fn a_watch_that_is_cut_expired_or_forgotten_begins_anew() {
     let _agent = cluster.agent();
     cluster.serves(QAT, 2).await;
     let mut entries = vec![(QAT_ID, QAT)];
-    let breaks: [(&str, &dyn Fn(&ApiServer)); 4] = [
-        ("vendor.com/cut", &|server| server.cut()),
-        ("vendor.com/event", &|server| server.forget(Gone::Event)),
-        ("vendor.com/bookmark", &|server| {
+    let breaks: [(&str, fn(&ApiServer)); 4] = [
+        ("vendor.com/cut", |server| server.cut()),
+        ("vendor.com/event", |server| server.forget(Gone::Event)),
+        ("vendor.com/bookmark", |server| {
             server.bookmark();
             server.cut();
         }),
-        ("vendor.com/status", &|server| server.forget(Gone::Status)),
+        ("vendor.com/status", |server| server.forget(Gone::Status)),
     ];
     for (resource, breaking) in breaks {
         let watches = cluster.asked("watch=");
