@@ -4,6 +4,8 @@ mod grant;
 #[cfg(loom)]
 mod loom;
 mod size;
+#[cfg(not(loom))]
+mod threads;
 
 use super::*;
 use crate::{
