@@ -169,6 +169,11 @@ impl Ledger {
         self.claims.get(&device).into_iter().flatten().map(|(resource, claim)| (resource.as_ref(), claim))
     }
 
+    /// All claimed devices.
+    pub fn devices(&self) -> impl Iterator<Item = DeviceId> + '_ {
+        self.claims.keys().copied()
+    }
+
     /// All claimed devices under `resource`.
     pub fn claimed_under<'a>(&'a self, resource: &'a str) -> impl Iterator<Item = DeviceId> + 'a {
         self.claims

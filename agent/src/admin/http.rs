@@ -1,16 +1,20 @@
 //! What is answered to which path, and to whom.
 
-use super::{metrics, readiness};
-use crate::{board::Board, status::Query};
-use http_body_util::Full;
+use super::{metrics, page, readiness};
+use crate::{
+    board::Board,
+    status::{Ask, Asks, Held, Query, updates},
+};
+use futures_util::{StreamExt, stream};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
-    body::{Bytes, Incoming},
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue},
+    body::{Bytes, Frame, Incoming},
+    header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue},
 };
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
     time::timeout,
 };
 
@@ -36,10 +40,13 @@ pub(super) struct Site {
     pub(super) face: Face,
     pub(super) board: Arc<Board>,
     pub(super) queries: mpsc::UnboundedSender<Query>,
+    pub(super) asks: Asks,
     pub(super) stop: watch::Receiver<bool>,
+    /// Places for readers of `/events`.
+    pub(super) readers: Arc<Semaphore>,
 }
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 impl Face {
     /// What is offered, for the log.
@@ -82,7 +89,7 @@ impl Site {
             );
         }
         match (self.face, request.uri().path()) {
-            (_, "/metrics") => match metrics::render(&self.board) {
+            (_, "/metrics") => match metrics::render(&self.board, self.held().await) {
                 Ok(metrics) => of(StatusCode::OK, OPEN_METRICS, metrics),
                 Err(error) => {
                     text(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be written: {error}\n"))
@@ -95,8 +102,64 @@ impl Site {
                 text(status, readiness.text())
             }
             (Face::Machines, _) => text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n"),
-            (Face::People, _) => text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n"),
+            (Face::People, "/") => {
+                let (page, policy) = page::page();
+                let mut answer = of(StatusCode::OK, "text/html; charset=utf-8", page);
+                if let Ok(policy) = HeaderValue::from_str(&policy) {
+                    answer.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+                }
+                answer
+            }
+            (Face::People, "/status") => self.status().await,
+            (Face::People, "/events") => self.events(),
+            (Face::People, _) => {
+                text(StatusCode::NOT_FOUND, "there are /, /status, /events, /metrics, /healthz and /readyz\n")
+            }
         }
+    }
+
+    /// Everything, as one JSON document.
+    async fn status(&self) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        let asked = self.asks.send(Ask::All(answer)).is_ok();
+        match answered.await {
+            Ok(parts) if asked => match page::status(&parts) {
+                Ok(json) => of(StatusCode::OK, "application/json", json),
+                Err(error) => {
+                    text(StatusCode::INTERNAL_SERVER_ERROR, format!("the status cannot be written: {error}\n"))
+                }
+            },
+            _ => text(StatusCode::SERVICE_UNAVAILABLE, "vfiod is stopping\n"),
+        }
+    }
+
+    /// Everything, then what changes, as server-sent events (HTML Living Standard, section 9.2).
+    fn events(&self) -> Answer {
+        let Ok(place) = Arc::clone(&self.readers).try_acquire_owned() else {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open; close one\n");
+        };
+        let mut stop = self.stop.clone();
+        let stopped = async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        // A page that has lost its connection asks again after so many milliseconds.
+        let first = stream::iter([Bytes::from_static(b"retry: 1000\n\n")]);
+        let updates = updates(self.asks.clone()).map(move |update| {
+            let _ = &place; // held as long as the stream is
+            page::event(&update)
+        });
+        let frames = first.chain(updates).take_until(stopped).map(|bytes| Ok(Frame::data(bytes)));
+        let mut answer = Response::new(StreamBody::new(frames).boxed_unsync());
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        answer
+    }
+
+    /// Who has what open.
+    async fn held(&self) -> Held {
+        let (answer, answered) = oneshot::channel();
+        // Without an answer vfiod is stopping.
+        let _ = self.asks.send(Ask::Held(answer));
+        answered.await.unwrap_or_default()
     }
 
     /// Alive is who answers: the reactor, too.
@@ -129,7 +192,7 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 }
 
 fn of(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(Full::new(body.into()).boxed_unsync());
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer

@@ -11,21 +11,26 @@ mod address;
 mod http;
 mod listener;
 pub mod metrics;
+mod page;
 mod ready;
 
 pub use address::{DEFAULT_LISTEN, Listen, ParseListenError};
-pub use ready::{Readiness, readiness};
+pub use ready::{PartCondition, Readiness, readiness};
 
 use crate::{
     board::{Board, Part},
-    status::{self, Query},
+    status::{self, Model, Note, Query},
 };
 use http::{Face, Site};
 use std::{io, path::PathBuf, sync::Arc, thread};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
-    task::LocalSet,
+    sync::{Semaphore, mpsc, oneshot, watch},
+    task::{LocalSet, spawn_local},
 };
+use vfiod_proto::status::PartState;
+
+/// Readers of `/events` at a time.
+const READERS: usize = 16;
 
 /// What is served, and where.
 #[derive(Debug)]
@@ -45,6 +50,8 @@ pub struct Sources {
     pub board: Arc<Board>,
     /// Questions to the reactor.
     pub queries: mpsc::UnboundedSender<Query>,
+    /// What changes of devices.
+    pub notes: mpsc::UnboundedReceiver<Note>,
     /// Set when the agent stops.
     pub stop: watch::Receiver<bool>,
 }
@@ -64,11 +71,28 @@ pub fn start(options: Options, sources: Sources) -> io::Result<oneshot::Receiver
     Ok(end)
 }
 
-async fn serve(options: Options, Sources { board, queries, stop }: Sources) {
-    let site = |face| Arc::new(Site { face, board: Arc::clone(&board), queries: queries.clone(), stop: stop.clone() });
+async fn serve(options: Options, Sources { board, queries, notes, stop }: Sources) {
+    let (asks, asked) = mpsc::unbounded_channel();
+    let model = Model::new(Arc::clone(&board), parts);
+    spawn_local(model.run(notes, asked));
+    let site = |face| {
+        let (board, queries, asks) = (Arc::clone(&board), queries.clone(), asks.clone());
+        Arc::new(Site { face, board, queries, asks, stop: stop.clone(), readers: Arc::new(Semaphore::new(READERS)) })
+    };
     tokio::join!(
         listener::serve(options.listen, Part::Page, site(Face::People)),
         listener::serve(options.metrics, Part::Metrics, site(Face::Machines)),
-        status::serve(&options.status_socket, &board, queries.clone(), stop.clone()),
+        status::serve(&options.status_socket, &board, queries.clone(), asks.clone(), stop.clone()),
     );
+}
+
+/// How the daemon is, for whoever follows it.
+fn parts(board: &Board) -> (bool, Vec<PartState>) {
+    let Readiness { ready, parts } = readiness(board);
+    let state = |part: PartCondition| PartState {
+        part: part.part.to_owned(),
+        condition: part.condition.to_owned(),
+        text: part.text,
+    };
+    (ready, parts.into_iter().map(state).collect())
 }

@@ -14,7 +14,10 @@ pub use latency::{BOUNDS_NS, Latency, Reading};
 pub use served::{Refused, Served};
 
 use arc_swap::ArcSwap;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering, fence},
+};
 
 /// Everything that is noted.
 #[derive(Debug, Default)]
@@ -32,6 +35,7 @@ pub struct Board {
     configured: ArcSwap<Configured>,
     conditions: [ArcSwap<Condition>; Part::ALL.len()],
     served: ArcSwap<Vec<Arc<Served>>>,
+    followed: AtomicBool,
 }
 
 /// What the reactor counts. It is alone in writing, so the counters need no lines of their own.
@@ -123,6 +127,21 @@ impl Board {
     /// Notes that the endpoint of a resource has ended.
     pub fn closed(&self, served: &Arc<Served>) {
         self.served.rcu(|all| all.iter().filter(|other| !Arc::ptr_eq(other, served)).cloned().collect::<Vec<_>>());
+    }
+
+    /// Notes whether somebody follows the verdicts on devices. What is read after this call, or what is told after it, has
+    /// every verdict.
+    pub fn followed(&self, followed: bool) {
+        self.followed.store(followed, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether somebody follows the verdicts on devices, asked after they were given: either this says so, or who begins to
+    /// follow reads them.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.followed.load(Ordering::Relaxed)
     }
 
     /// The resources that have an endpoint, by name.

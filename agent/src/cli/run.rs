@@ -12,7 +12,7 @@ use crate::{
     plugin::{Clock, Desk, KubeletFolder, KubeletSocket, RegistrationMode, Supervisor},
     probe::{ProbeMode, ProbeOptions, give_up},
     reactor::{self, Channels, Command, NodeOptions},
-    status::DEFAULT_SOCKET,
+    status::{DEFAULT_SOCKET, Feed},
     telemetry::{self, LogFormat},
 };
 use clap::Args;
@@ -140,12 +140,14 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
     let (register, granted) = (Arc::new(Register::default()), Arc::new(Notify::new()));
     let desk = Desk { clock, register, granted, fence, board: Arc::clone(&board) };
     let (documents, events) = start_cluster(&args, &board, &stopped)?;
+    let (feed, notes) = Feed::new(Arc::clone(&board));
     let channels = Channels {
         desk: desk.clone(),
         fence: fence_queries,
         opened,
         kubelet,
         queries,
+        feed,
         commands: to_do,
         documents,
         events,
@@ -171,7 +173,7 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
         Err(_) => return Err(Failure::Error("the reactor ended before it had started".to_owned())),
     }
 
-    let sources = admin::Sources { board, queries: asked, stop: stopped.clone() };
+    let sources = admin::Sources { board, queries: asked, notes, stop: stopped.clone() };
     let looked_at = admin::start(looked_at, sources)
         .map_err(|error| Failure::Error(format!("cannot start the thread for operators: {error}")))?;
     let supervisor =

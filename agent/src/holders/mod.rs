@@ -16,6 +16,6 @@ mod tracker;
 
 pub use book::{Book, Taken};
 pub use clock::at_boot;
-pub use report::{event, explain, held};
+pub use report::{Use, event, explain, held, usage};
 pub use sight::Sight;
 pub use tracker::Tracker;

@@ -71,6 +71,46 @@ pub fn event(
     }
 }
 
+/// Who owns a device and who has it open.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Use {
+    /// The resource it is claimed under; none where it is not.
+    pub claimed: Option<String>,
+    /// The owner, where it is known.
+    pub owner: Option<status::Owner>,
+    /// Who has it open.
+    pub holders: Vec<status::Holder>,
+    /// Whether they have its group open, and no device of it.
+    pub through_group: bool,
+    /// How many open files the kernel counts.
+    pub open_count: Option<u32>,
+}
+
+/// Who owns a device and who has it open; `None` where neither is so.
+#[must_use]
+pub fn usage(inventory: &Inventory, tracker: &Tracker, device: DeviceId) -> Option<Use> {
+    let claims = || inventory.ledger().of(device);
+    let holdings = inventory.holdings();
+    let group = || {
+        let group = inventory.host().group_of(device)?;
+        let members = inventory.host().members_of(group);
+        let device_open = members.iter().any(|&id| holdings.get(Object::Device(id)).is_some());
+        holdings.get(Object::Group(group)).filter(|_| !device_open).map(|held| (Object::Group(group), held))
+    };
+    let held = holdings.get(Object::Device(device)).map(|held| (Object::Device(device), held)).or_else(group);
+    let claimed = claims().next().map(|(resource, _)| resource.to_owned());
+    if claimed.is_none() && held.is_none() {
+        return None;
+    }
+    let mut usage = Use { claimed, owner: claims().find_map(|(_, claim)| claim.owner()).map(owner), ..Use::default() };
+    if let Some((object, held)) = held {
+        usage.holders = held.by.iter().map(|opening| holder(inventory, tracker, object, opening)).collect();
+        usage.through_group = matches!(object, Object::Group(_));
+        usage.open_count = held.count;
+    }
+    Some(usage)
+}
+
 fn held_object(inventory: &Inventory, tracker: &Tracker, object: Object, held: &Held) -> status::HeldObject {
     let holders = held.by.iter().map(|opening| holder(inventory, tracker, object, opening)).collect();
     let base = status::HeldObject { open_count: held.count, holders, ..Default::default() };

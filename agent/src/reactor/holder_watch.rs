@@ -1,7 +1,7 @@
 //! Who has what open: looks at the kernel's tables, one at a time, and what they and the events change.
 
 use crate::{
-    holders::{Book, Sight, Taken, Tracker, at_boot, explain, held},
+    holders::{Book, Taken, Tracker, at_boot, explain, held},
     probe::{CensusTaker, Event, EventKind},
     status::Look,
 };
@@ -77,9 +77,9 @@ impl HolderWatch {
         self.wanted = true;
     }
 
-    /// How much can be seen.
-    pub(super) const fn sight(&self) -> &Sight {
-        self.tracker.sight()
+    /// What is open now.
+    pub(super) const fn tracker(&self) -> &Tracker {
+        &self.tracker
     }
 
     /// Asks for a look that begins after this call.

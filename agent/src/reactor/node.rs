@@ -29,7 +29,7 @@ use crate::{
     ownership::Sources,
     plugin::{Desk, FenceQuery, KubeletFolder, KubeletSocket},
     probe::{Absent, Batch as ProbeBatch, CensusTaker, Probe, ProbeOptions},
-    status::{Mark, Marked, Query},
+    status::{Feed, Mark, Marked, Query},
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -98,6 +98,8 @@ pub struct Channels {
     pub kubelet: signal::Sender<KubeletSocket>,
     /// Questions from the status socket.
     pub queries: mpsc::UnboundedReceiver<Query>,
+    /// What changes, for whoever looks.
+    pub feed: Feed,
     /// Commands from signals.
     pub commands: mpsc::UnboundedReceiver<Command>,
     /// The KubeVirt CR, where it is the source.
@@ -346,7 +348,7 @@ impl Node {
     fn settle(&mut self, ears: &mut Ears) {
         self.take_grants(ears);
         self.inventory.happened(self.event_at);
-        let outcome = self.inventory.settle(ears.channels.desk.clock.now());
+        let mut outcome = self.inventory.settle(ears.channels.desk.clock.now());
         if !ears.host.is_busy() {
             self.event_at = None;
         }
@@ -360,11 +362,13 @@ impl Node {
         if !outcome.transitions.is_empty() {
             self.awaits_ownership = self.inventory.awaits_ownership();
         }
-        for resource in self.lists.open(outcome.opened, self.inventory.permit()) {
+        let opened = outcome.opened.clone();
+        for resource in self.lists.open(std::mem::take(&mut outcome.opened), self.inventory.permit()) {
             // Nobody listens any more when the agent stops.
             let _ = ears.channels.opened.send(resource);
         }
         self.wake = outcome.wake;
+        ears.channels.feed.settled(outcome, opened, &self.inventory, ears.holders.tracker());
         self.marks.keep(&self.inventory, None);
         self.fences.look(&self.inventory, ears.channels.desk.clock.now());
     }

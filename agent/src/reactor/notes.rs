@@ -71,7 +71,7 @@ pub(super) fn owners(board: &Board, reading: &Reading) {
 /// Somebody has looked who has what open.
 pub(super) fn holders(board: &Board, watch: &HolderWatch) {
     board.node.censuses.one();
-    let unknown: HashSet<String> = watch.sight().unknown().into_iter().collect();
+    let unknown: HashSet<String> = watch.tracker().sight().unknown().into_iter().collect();
     let mut unknown: Vec<String> = unknown.into_iter().collect();
     unknown.sort();
     let condition = match unknown.as_slice() {

@@ -1,12 +1,25 @@
 //! The status socket: what a running vfiod tells other programs of its host.
 //!
-//! The API is `proto/proto/status/v1/status.proto`, over a Unix socket that only root can open. The server answers nothing
-//! itself: every question goes to the reactor, which is the only one who knows.
+//! ```text
+//! reactor ── Feed ──> Model ──> Follow, /events, /status, metrics of holders
+//!    ^──── Query ───────────── Holders, Explain, Cordon …
+//! ```
+//!
+//! The API is `proto/proto/status/v1/status.proto`, over a Unix socket that only root can open. What needs a fresh look at
+//! the kernel goes to the reactor; what is listed, and who has it, the model knows without disturbing anybody.
 
 mod client;
+mod feed;
+mod follow;
+mod model;
+mod row;
 mod server;
 mod socket;
 
 pub use client::{Client, connect};
+pub use feed::{Feed, Note};
+pub use follow::updates;
+pub use model::{Ask, Asks, Followed, Held, Model};
+pub use row::{row_of, rows_of_host};
 pub use server::{Look, Mark, Marked, Query, serve};
 pub use socket::{BindError, DEFAULT_SOCKET};

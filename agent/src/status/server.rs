@@ -1,9 +1,13 @@
 //! Answering questions, each by asking the reactor.
 
-use super::socket::{BindError, Socket};
+use super::{
+    Asks,
+    socket::{BindError, Socket},
+    updates,
+};
 use crate::board::{Board, Condition, Part};
 use futures_util::{Stream, StreamExt, stream};
-use std::{convert::Infallible, path::Path, pin::Pin, time::Duration};
+use std::{convert::Infallible, path::Path, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     net::UnixListener,
     sync::{broadcast, mpsc, oneshot, watch},
@@ -13,7 +17,8 @@ use tonic::{Request, Response, Status};
 use tracing::{info, warn};
 use vfiod_core::device::DeviceId;
 use vfiod_proto::status::{
-    ExplainRequest, Explanation, HolderEvent, HoldersReply, HoldersRequest, MarkReply, MarkRequest,
+    ExplainRequest, Explanation, FollowRequest, HolderEvent, HoldersReply, HoldersRequest, MarkReply, MarkRequest,
+    Update,
     status_server::{Status as Api, StatusServer},
 };
 
@@ -91,7 +96,13 @@ const RETRY: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves on the socket at `path` until `stop` is set. Never ends the agent: what keeps it from serving is logged.
-pub async fn serve(path: &Path, board: &Board, queries: mpsc::UnboundedSender<Query>, mut stop: watch::Receiver<bool>) {
+pub async fn serve(
+    path: &Path,
+    board: &Board,
+    queries: mpsc::UnboundedSender<Query>,
+    asks: Asks,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut told = false;
     let (socket, listener) = loop {
         match Socket::bind(path) {
@@ -113,7 +124,7 @@ pub async fn serve(path: &Path, board: &Board, queries: mpsc::UnboundedSender<Qu
         }
     };
     board.set(Part::StatusSocket, Condition::Good(path.display().to_string()));
-    let service = StatusServer::new(Service { queries, stop: stop.clone() });
+    let service = StatusServer::new(Service { queries, asks, stop: stop.clone() });
     let end = async move {
         let _ = stop.wait_for(|stop| *stop).await;
     };
@@ -140,6 +151,7 @@ fn incoming(listener: UnixListener) -> impl Stream<Item = Result<tokio::net::Uni
 
 struct Service {
     queries: mpsc::UnboundedSender<Query>,
+    asks: Asks,
     stop: watch::Receiver<bool>,
 }
 
@@ -173,6 +185,7 @@ impl Service {
     }
 }
 
+type Updates = Pin<Box<dyn Stream<Item = Result<Update, Status>> + Send>>;
 type Events = Pin<Box<dyn Stream<Item = Result<HolderEvent, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -202,6 +215,17 @@ impl Api for Service {
         };
         let events = stream::iter(open.map(Ok)).chain(changes).take_until(stopped);
         Ok(Response::new(Box::pin(events)))
+    }
+
+    type FollowStream = Updates;
+
+    async fn follow(&self, _: Request<FollowRequest>) -> Result<Response<Updates>, Status> {
+        let mut stop = self.stop.clone();
+        let stopped = async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        let updates = updates(self.asks.clone()).map(|update| Ok(Arc::unwrap_or_clone(update)));
+        Ok(Response::new(Box::pin(updates.take_until(stopped))))
     }
 
     async fn cordon(&self, request: Request<MarkRequest>) -> Result<Response<MarkReply>, Status> {

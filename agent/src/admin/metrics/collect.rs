@@ -4,16 +4,22 @@ use super::{Definition, catalog as metric};
 use crate::{
     admin::readiness,
     board::{BOUNDS_NS, Board, Condition, Counter, Latency, Part, Served},
+    status::Held,
 };
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, NoLabelSet},
 };
 use std::{collections::BTreeMap, fmt, sync::Arc};
-use vfiod_core::health::Health;
+use vfiod_core::{health::Health, permit::ResourceName};
+use vfiod_proto::status::Owner;
 
 #[derive(Debug)]
-pub(super) struct Metrics(pub(super) Arc<Board>);
+pub(super) struct Metrics {
+    pub(super) board: Arc<Board>,
+    /// Who has what open.
+    pub(super) held: Held,
+}
 
 /// Where a resource's count stands.
 type Count = fn(&Served) -> &Counter;
@@ -22,13 +28,14 @@ type Labels<'a> = Vec<(&'static str, &'a str)>;
 impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut page = Page(encoder);
-        let board = &*self.0;
+        let board = &*self.board;
         page.info(
             &metric::BUILD,
             [vec![("version", env!("CARGO_PKG_VERSION")), ("rust_arch", std::env::consts::ARCH)]],
         )?;
         page.conditions(board)?;
         page.devices(board)?;
+        page.holders(&self.held)?;
         page.calls(board)?;
         page.node(board)
     }
@@ -73,8 +80,31 @@ impl Page<'_> {
         let samples = counts.iter().map(|(&(resource, health, reason), &count)| {
             (vec![("resource", resource), ("health", health), ("reason", reason)], count)
         });
-        self.gauge(&metric::DEVICES, samples)?;
-        self.info(&metric::HOLDER, [])
+        self.gauge(&metric::DEVICES, samples)
+    }
+
+    fn holders(&mut self, held: &Held) -> fmt::Result {
+        let mut texts = Vec::new();
+        for (device, resource, usage) in held {
+            let owner = usage.owner.as_ref().map(owner).unwrap_or_default();
+            for holder in &usage.holders {
+                let pod = holder.pod.clone().or_else(|| holder.pod_uid.clone()).unwrap_or_default();
+                texts.push((device.to_string(), resource, holder.pid.to_string(), pod, holder, owner.clone()));
+            }
+        }
+        let samples = texts.iter().map(|(device, resource, pid, pod, holder, owner)| {
+            vec![
+                ("device", device.as_str()),
+                ("resource", resource.as_ref().map(ResourceName::as_str).unwrap_or_default()),
+                ("pid", pid),
+                ("command", &holder.command),
+                ("pod", pod),
+                ("container", holder.container_id.as_deref().unwrap_or_default()),
+                ("relation", &holder.relation),
+                ("owner", owner),
+            ]
+        });
+        self.info(&metric::HOLDER, samples)
     }
 
     fn calls(&mut self, board: &Board) -> fmt::Result {
@@ -190,6 +220,14 @@ impl Page<'_> {
         let bounds = BOUNDS_NS.iter().map(|&bound| bound as f64 / 1e9).chain([f64::MAX]);
         let buckets: Vec<(f64, u64)> = bounds.zip(read.buckets.iter().copied()).collect();
         family.encode_histogram::<NoLabelSet>(read.sum_ns as f64 / 1e9, read.count(), &buckets, None)
+    }
+}
+
+/// An owner as `NAMESPACE/POD`, or as the pod's UID.
+fn owner(owner: &Owner) -> String {
+    match (&owner.namespace, &owner.pod) {
+        (Some(namespace), Some(pod)) => format!("{namespace}/{pod}"),
+        _ => owner.pod_uid.clone().unwrap_or_default(),
     }
 }
 

@@ -9,7 +9,7 @@ pub use catalog::ALL;
 pub use definition::{Definition, Kind, Measure};
 pub use document::document;
 
-use crate::board::Board;
+use crate::{board::Board, status::Held};
 use collect::Metrics;
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use std::{fmt, sync::Arc};
@@ -18,9 +18,9 @@ use std::{fmt, sync::Arc};
 ///
 /// # Errors
 /// None that could happen: it is written to memory.
-pub fn render(board: &Arc<Board>) -> Result<String, fmt::Error> {
+pub fn render(board: &Arc<Board>, held: Held) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Metrics(Arc::clone(board))));
+    registry.register_collector(Box::new(Metrics { board: Arc::clone(board), held }));
     let mut text = String::with_capacity(16 * 1024);
     encode(&mut text, &registry)?;
     Ok(text)
@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn what_is_defined_is_what_is_told() {
-        let text = render(&Arc::default()).unwrap();
+        let text = render(&Arc::default(), Held::new()).unwrap();
         let told: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
         let families: Vec<String> = ALL.iter().map(|metric| metric.family()).collect();
         let defined: BTreeSet<&str> = families.iter().map(String::as_str).collect();
