@@ -2,7 +2,9 @@
 //! real kernel.
 
 pub mod agent;
+pub mod browser;
 pub mod demo;
 pub mod vm;
+pub mod web;
 
 pub use agent::{Agent, AgentBuilder};

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 mod bench;
+mod browser;
 mod demo;
 mod ebpf;
 mod libvirt;

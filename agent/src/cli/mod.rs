@@ -9,12 +9,16 @@ mod devices;
 mod explain;
 mod holders;
 mod hostdev;
+mod known;
 mod machines;
 mod mark;
 mod run;
 mod shell;
 mod sight;
+mod source;
+mod top;
 mod vmi;
+mod watch;
 mod witness;
 
 use crate::status::Mark;
@@ -44,6 +48,10 @@ enum Command {
     Holders(holders::HoldersArgs),
     /// Explain one device: what is true, what is missing, what to do next
     Explain(explain::ExplainArgs),
+    /// Show a live view: resources, devices, health and why, who owns and who holds
+    Top(top::TopArgs),
+    /// Show what changes, a line each: health, owner, holder, devices that come and go
+    Watch(watch::WatchArgs),
     /// Keep devices from being given to anybody; whoever owns them keeps them
     Cordon(mark::MarkArgs),
     /// End a cordon
@@ -116,6 +124,8 @@ pub fn main() -> ExitCode {
         Command::Devices(args) => devices::run(&args),
         Command::Holders(args) => holders::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Top(args) => top::run(args),
+        Command::Watch(args) => watch::run(args),
         Command::Cordon(args) => mark::run(&args, Mark::Cordon),
         Command::Uncordon(args) => mark::run(&args, Mark::Uncordon),
         Command::Clear(args) => mark::run(&args, Mark::Clear),

@@ -77,6 +77,11 @@ impl HolderWatch {
         self.wanted = true;
     }
 
+    /// Whether somebody looks, or will.
+    pub(super) const fn is_busy(&self) -> bool {
+        self.wanted || self.running.is_some()
+    }
+
     /// What is open now.
     pub(super) const fn tracker(&self) -> &Tracker {
         &self.tracker

@@ -349,8 +349,8 @@ impl Node {
         self.take_grants(ears);
         self.inventory.happened(self.event_at);
         let mut outcome = self.inventory.settle(ears.channels.desk.clock.now());
-        if !ears.host.is_busy() {
-            self.event_at = None;
+        if !outcome.changed.is_empty() || !(ears.host.is_busy() || ears.holders.is_busy()) {
+            self.event_at = None; // it is told, or nothing comes of it
         }
         let board = &ears.channels.desk.board;
         board.node.transitions.add(outcome.transitions.len() as u64);

@@ -1,7 +1,7 @@
 //! The steps, one function each.
 
 use super::tally::Tally;
-use crate::{ebpf, libvirt, vm, workspace};
+use crate::{browser, ebpf, libvirt, vm, workspace};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use std::{
@@ -57,6 +57,10 @@ fn tests() -> Result<Tally> {
     let mut tally = Tally::default();
     if let Err(error) = libvirt::ensure() {
         println!("SKIPPED: domains are not compared with libvirt's schema: {error:#}");
+        tally += Tally::skipped(1);
+    }
+    if let Err(error) = browser::ensure() {
+        println!("SKIPPED: the page is not looked at in a browser: {error:#}");
         tally += Tally::skipped(1);
     }
     let options = ["--no-fail-fast", "--quiet"];

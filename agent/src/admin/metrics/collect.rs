@@ -217,7 +217,7 @@ impl Page<'_> {
     fn histogram(&mut self, metric: &Definition, latency: &Latency) -> fmt::Result {
         let (unit, read) = (metric.unit(), latency.read());
         let mut family = self.0.encode_descriptor(metric.name, metric.help, unit.as_ref(), metric.kind.of())?;
-        let bounds = BOUNDS_NS.iter().map(|&bound| bound as f64 / 1e9).chain([f64::MAX]);
+        let bounds = BOUNDS_NS.iter().map(|&bound| bound as f64 / 1e9).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(read.buckets.iter().copied()).collect();
         family.encode_histogram::<NoLabelSet>(read.sum_ns as f64 / 1e9, read.count(), &buckets, None)
     }
