@@ -15,7 +15,7 @@ use crate::{
     status::{DEFAULT_SOCKET, Feed},
     telemetry::{self, LogFormat},
 };
-use clap::Args;
+use clap::{ArgGroup, Args};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 use tokio::{
@@ -28,10 +28,11 @@ use vfiod_core::{allocator::Register, events::Occurrence, permit::ServeMode};
 
 /// Serves this host's VFIO devices to the kubelet.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("source").required(true).multiple(true).args(["config", "kubevirt"])))]
 pub struct RunArgs {
     /// What is permitted: a KubeVirt CR, its permittedHostDevices, or vfiod's own configuration. With --kubevirt: settings
     /// alone
-    #[arg(long, env = "VFIOD_CONFIG", value_name = "FILE", required_unless_present = "kubevirt")]
+    #[arg(long, env = "VFIOD_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Serve what the KubeVirt CR of the cluster permits, and follow its edits; without a name, the only one there is
     #[arg(

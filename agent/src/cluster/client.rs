@@ -50,8 +50,7 @@ pub(super) async fn connect() -> Result<Client, Failure> {
     let unconfigured = |error: &dyn std::error::Error| Failure {
         why: Why::Refused,
         text: format!(
-            "there is no access to an API server: {}; run vfiod in a pod with a service account, or set KUBECONFIG",
-            innermost(error)
+            "there is no access to an API server: {error}; run vfiod in a pod with a service account, or set KUBECONFIG"
         ),
         is_final: false,
     };
