@@ -19,7 +19,7 @@ pub struct Occurrence {
     pub subject: Subject,
     /// In words.
     pub note: String,
-    /// Whom it concerns besides the node: the pod that owns the device, where its name is known.
+    /// Whom it concerns besides the node: the pod that owns the device, where its name and UID are known.
     pub pod: Option<Pod>,
 }
 
@@ -48,8 +48,9 @@ pub fn occurrences(
     let mut crowds: BTreeMap<Kind, Vec<Occurrence>> = BTreeMap::new();
     for transition in &outcome.transitions {
         let Some((kind, verdict)) = kind_of(transition).zip(transition.now.as_ref()) else { continue };
-        let pod =
-            owner(&transition.resource, transition.device).map(|owner| owner.pod).filter(|pod| pod.name.is_some());
+        let pod = owner(&transition.resource, transition.device)
+            .map(|owner| owner.pod)
+            .filter(|pod| pod.name.is_some() && pod.uid.is_some());
         let occurrence =
             Occurrence { kind, subject: subject(transition, verdict), note: note(transition, verdict), pod };
         if occurrence.pod.is_some() {

@@ -2,7 +2,10 @@
 
 use crate::scene::*;
 use serde_json::Value;
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 use tempfile::TempDir;
 use vfiod_simulator::{
     api_server::{ApiServer, Refusal},
@@ -78,8 +81,16 @@ async fn what_happens_to_the_device_of_a_pod_is_told_on_the_pod_too() {
     let pod = scene.kubelet.admit(PodSpec::new("vms", "vm").container("compute", [(QAT, 1)])).await.unwrap();
     starts_in_the_end(&scene.kubelet, pod.uid()).await;
     let group = if pod.device_ids() == ["0000:3b:00.0"] { 11 } else { 12 };
-    // Its name is joined to it by a look at the sources, which follows each `Allocate`.
-    scene.node.node_gone(group).unwrap();
+    // The pod's name and UID come with looks at the sources, which follow each `Allocate`: until then the node alone is told.
+    let begun = Instant::now();
+    let told = || scene.server.events().iter().any(|event| event["regarding"]["kind"] == "Pod");
+    while !told() {
+        assert!(begun.elapsed() < PATIENCE, "{:#?}", scene.server.events());
+        scene.node.node_gone(group).unwrap();
+        scene.serves(QAT, 1).await;
+        scene.node.node_back(group).unwrap();
+        scene.serves(QAT, 2).await;
+    }
     let event = scene.event("DeviceUnhealthy", "Pod");
     let regarding = &event["regarding"];
     assert_eq!((&regarding["namespace"], &regarding["name"]), (&"vms".into(), &"vm".into()));
