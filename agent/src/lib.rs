@@ -27,6 +27,7 @@ pub mod config;
 pub mod conform;
 pub mod discovery;
 pub mod holders;
+pub mod instance;
 pub mod io;
 pub mod memory;
 pub mod monitor;

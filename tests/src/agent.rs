@@ -22,6 +22,7 @@ const STATUS_SOCKET: &str = "status.sock";
 pub struct Agent {
     child: Child,
     folder: TempDir,
+    status_socket: PathBuf,
 }
 
 /// How to start it.
@@ -36,6 +37,7 @@ pub struct AgentBuilder {
     log_level: String,
     state_dir: Option<PathBuf>,
     cache_dir: Option<PathBuf>,
+    status_socket: Option<PathBuf>,
     variables: Vec<(String, String)>,
 }
 
@@ -69,6 +71,7 @@ impl Agent {
             log_level: "vfiod=debug,info".to_owned(),
             state_dir: None,
             cache_dir: None,
+            status_socket: None,
             variables: Vec::new(),
         }
     }
@@ -88,7 +91,7 @@ impl Agent {
     /// Its status socket.
     #[must_use]
     pub fn status_socket(&self) -> PathBuf {
-        self.folder.path().join(STATUS_SOCKET)
+        self.status_socket.clone()
     }
 
     /// Writes its configuration anew.
@@ -221,6 +224,13 @@ impl AgentBuilder {
         self
     }
 
+    /// Answers on a status socket of the test's own, for which several agents may compete.
+    #[must_use]
+    pub fn status_socket(mut self, path: &Path) -> Self {
+        self.status_socket = Some(path.to_owned());
+        self
+    }
+
     /// Sets an environment variable.
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {
@@ -250,6 +260,7 @@ impl AgentBuilder {
                 Some(path)
             }
         };
+        let status_socket = self.status_socket.unwrap_or_else(|| folder.path().join(STATUS_SOCKET));
         let log = File::create(folder.path().join("log"))?;
         let stdout = File::create(folder.path().join("stdout"))?;
         let mut command = match self.under.split_first() {
@@ -274,7 +285,7 @@ impl AgentBuilder {
             .arg(&self.kubelet_dir)
             .args(["--log-level", &self.log_level])
             .arg("--status-socket")
-            .arg(folder.path().join(STATUS_SOCKET))
+            .arg(&status_socket)
             .arg("--state-dir")
             .arg(self.state_dir.unwrap_or_else(|| folder.path().join("state")))
             .arg("--cache-dir")
@@ -286,6 +297,6 @@ impl AgentBuilder {
             .stderr(log)
             .spawn()
             .context("starting vfiod")?;
-        Ok(Agent { child, folder })
+        Ok(Agent { child, folder, status_socket })
     }
 }

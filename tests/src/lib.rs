@@ -4,6 +4,8 @@
 pub mod agent;
 pub mod browser;
 pub mod demo;
+pub mod image;
+pub mod manifests;
 pub mod vm;
 pub mod web;
 

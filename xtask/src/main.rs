@@ -6,7 +6,10 @@ use std::process::ExitCode;
 mod bench;
 mod browser;
 mod demo;
+mod deploy;
 mod ebpf;
+mod image;
+mod kubectl;
 mod libvirt;
 mod process;
 mod test;
@@ -24,10 +27,14 @@ struct Cli {
 enum Task {
     /// Measure vfiod beside the fastest server that tonic allows, and tell which bounds hold
     Bench(bench::Args),
+    /// Build everything, bring it to a cluster, and show what its nodes serve
+    BuildAndDeploy(deploy::Args),
     /// Show the main job as it happens, on a simulated node with thousands of devices
     Demo(demo::Args),
     /// Build the kernel probe's object, or check the one that is there
     Ebpf(ebpf::Args),
+    /// Write the container image, as an OCI archive that containerd, podman, kind and docker load
+    Image(image::Args),
     /// Everything that must hold: format, lints, tests, docs, and the checks on a real kernel
     Test(test::Args),
     /// Boot a real kernel in QEMU and check vfiod there on real VFIO devices
@@ -37,8 +44,10 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Bench(args) => bench::main(&args),
+        Task::BuildAndDeploy(args) => deploy::main(&args),
         Task::Demo(args) => demo::main(&args),
         Task::Ebpf(args) => ebpf::main(&args),
+        Task::Image(args) => image::main(&args),
         Task::Test(args) => test::main(&args),
         Task::Vm(args) => vm::main(&args),
     };

@@ -19,6 +19,7 @@ pub use ready::{PartCondition, Readiness, readiness};
 
 use crate::{
     board::{Board, Part},
+    instance::Keeper,
     status::{self, Model, Note, Query},
 };
 use http::{Face, Site};
@@ -48,6 +49,8 @@ pub struct Options {
 pub struct Sources {
     /// What the other threads note.
     pub board: Arc<Board>,
+    /// Whether this vfiod keeps the state: then it answers on the status socket.
+    pub keeper: Keeper,
     /// Questions to the reactor.
     pub queries: mpsc::UnboundedSender<Query>,
     /// What changes of devices.
@@ -71,7 +74,7 @@ pub fn start(options: Options, sources: Sources) -> io::Result<oneshot::Receiver
     Ok(end)
 }
 
-async fn serve(options: Options, Sources { board, queries, notes, stop }: Sources) {
+async fn serve(options: Options, Sources { board, keeper, queries, notes, stop }: Sources) {
     let (asks, asked) = mpsc::unbounded_channel();
     let model = Model::new(Arc::clone(&board), parts);
     spawn_local(model.run(notes, asked));
@@ -82,7 +85,7 @@ async fn serve(options: Options, Sources { board, queries, notes, stop }: Source
     tokio::join!(
         listener::serve(options.listen, Part::Page, site(Face::People)),
         listener::serve(options.metrics, Part::Metrics, site(Face::Machines)),
-        status::serve(&options.status_socket, &board, queries.clone(), asks.clone(), stop.clone()),
+        status::serve(&options.status_socket, keeper, &board, queries.clone(), asks.clone(), stop.clone()),
     );
 }
 

@@ -13,6 +13,7 @@ mod known;
 mod machines;
 mod mark;
 mod run;
+mod seccomp;
 mod shell;
 mod sight;
 mod source;
@@ -67,6 +68,8 @@ enum Command {
     Vmi(vmi::VmiCommand),
     /// Check whether a device plugin keeps the conventions of the kubelet and of KubeVirt
     Conform(conform::ConformArgs),
+    /// Write the seccomp profile that vfiod needs, io_uring included
+    Seccomp(seccomp::SeccompArgs),
     /// Write completions for a shell to stdout
     Completions(shell::CompletionsArgs),
     /// Write the manual
@@ -133,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Hostdev(args) => hostdev::run(&args),
         Command::Vmi(command) => vmi::run(&command),
         Command::Conform(args) => conform::run(args),
+        Command::Seccomp(args) => seccomp::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
         Command::Version => {

@@ -7,6 +7,7 @@ use crate::{
     cluster::{self, CrName, Document, EventOrders, Orders},
     config::{Config, ConfigError, FromKubeVirt},
     discovery::HostRoot,
+    instance::Keeper,
     io::{IoMode, Runtime},
     memory,
     plugin::{Clock, Desk, KubeletFolder, KubeletSocket, RegistrationMode, Supervisor},
@@ -156,12 +157,14 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
 
     let looked_at =
         admin::Options { listen: args.listen, metrics: args.metrics, status_socket: args.status_socket.clone() };
+    let keeper = Keeper::stand(&args.state_dir);
+    let keeps = keeper.clone();
     let (started, start) = oneshot::channel();
     let (ended, mut end) = oneshot::channel();
     thread::Builder::new()
         .name("vfiod-reactor".to_owned())
         .spawn(move || {
-            let _ = ended.send(react(args, channels, started));
+            let _ = ended.send(react(args, keeps, channels, started));
         })
         .map_err(|error| Failure::Error(format!("cannot start the reactor thread: {error}")))?;
     // Capabilities belong to threads: this one opens nothing in the kernel.
@@ -174,7 +177,7 @@ async fn serve(args: RunArgs) -> Result<(), Failure> {
         Err(_) => return Err(Failure::Error("the reactor ended before it had started".to_owned())),
     }
 
-    let sources = admin::Sources { board, queries: asked, notes, stop: stopped.clone() };
+    let sources = admin::Sources { board, keeper, queries: asked, notes, stop: stopped.clone() };
     let looked_at = admin::start(looked_at, sources)
         .map_err(|error| Failure::Error(format!("cannot start the thread for operators: {error}")))?;
     let supervisor =
@@ -228,7 +231,12 @@ fn start_cluster(args: &RunArgs, board: &Arc<Board>, stop: &watch::Receiver<bool
 }
 
 /// The reactor thread, from its event loop to its end.
-fn react(args: RunArgs, channels: Channels, started: oneshot::Sender<Result<(), Failure>>) -> Result<(), Failure> {
+fn react(
+    args: RunArgs,
+    keeper: Keeper,
+    channels: Channels,
+    started: oneshot::Sender<Result<(), Failure>>,
+) -> Result<(), Failure> {
     let (runtime, chosen) = match Runtime::start(args.io) {
         Ok(started) => started,
         Err(error) => {
@@ -267,7 +275,7 @@ fn react(args: RunArgs, channels: Channels, started: oneshot::Sender<Result<(), 
         let root = HostRoot::new(&args.host_root);
         let probe = ProbeOptions { mode: args.probe, ..ProbeOptions::default() };
         let RunArgs { kubelet_dir, state_dir, rescan, .. } = args;
-        let options = NodeOptions { root, kubelet_dir, state_dir, rescan, probe };
+        let options = NodeOptions { root, kubelet_dir, state_dir, keeper, rescan, probe };
         reactor::run(options, config, chosen.kind, channels).await.map_err(|error| Failure::Error(error.to_string()))
     })
 }

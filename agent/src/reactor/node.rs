@@ -20,6 +20,7 @@ use crate::{
     config::{Config, Standing, follow::Follow},
     discovery::{Fault, HostRoot},
     holders::Book,
+    instance::Keeper,
     io::FileIo,
     memory,
     monitor::{
@@ -68,6 +69,8 @@ pub struct NodeOptions {
     pub kubelet_dir: PathBuf,
     /// The folder of what outlives the agent, and not the host's next boot (`--state-dir`).
     pub state_dir: PathBuf,
+    /// Whether this vfiod keeps what is in it.
+    pub keeper: Keeper,
     /// How often everything is read again, as a safety net.
     pub rescan: Duration,
     /// How the kernel probe is started.
@@ -208,7 +211,9 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, mut channels:
     let mut host = HostReader::new(options.root);
     let mut inventory = Inventory::default();
     inventory.be_patient(clock.now() + OWNERS_DUE);
-    let marks = Marks::open(&options.state_dir, io, &mut inventory).await;
+    let mut keeper = options.keeper;
+    let mut beside = !keeper.is_keeper();
+    let marks = Marks::open(&options.state_dir, io, !beside, &mut inventory).await;
     let mut node = Node {
         inventory,
         config,
@@ -329,6 +334,10 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, mut channels:
             document = next_document(&mut ears.channels.documents) => {
                 let permit = node.config.take(document);
                 node.permitted(permit, &ears.channels);
+            }
+            () = keeper.elected(), if beside => {
+                beside = false;
+                node.marks.take_over(&mut node.inventory).await;
             }
             command = ears.channels.commands.recv() => match command {
                 Some(Command::Reload) => {

@@ -5,7 +5,10 @@ use super::{
     socket::{BindError, Socket},
     updates,
 };
-use crate::board::{Board, Condition, Part};
+use crate::{
+    board::{Board, Condition, Part},
+    instance::Keeper,
+};
 use futures_util::{Stream, StreamExt, stream};
 use std::{convert::Infallible, path::Path, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
@@ -89,20 +92,32 @@ pub struct Marked {
 /// How long the reactor may take: a look at the kernel's tables takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The pause before looking again whether the socket is free, while another vfiod has it.
+/// The pause before looking again whether the socket is free, while a vfiod with another state folder has it.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// The pause after a connection that could not be accepted.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves on the socket at `path` until `stop` is set. Never ends the agent: what keeps it from serving is logged.
+/// Serves on the socket at `path` until `stop` is set, from the moment on in which this vfiod keeps the state. Never ends
+/// the agent: what keeps it from serving is logged.
 pub async fn serve(
     path: &Path,
+    mut keeper: Keeper,
     board: &Board,
     queries: mpsc::UnboundedSender<Query>,
     asks: Asks,
     mut stop: watch::Receiver<bool>,
 ) {
+    if !keeper.is_keeper() {
+        board.set(
+            Part::StatusSocket,
+            Condition::Good("another vfiod on this host answers there; this one does when that has ended".to_owned()),
+        );
+    }
+    tokio::select! {
+        () = keeper.elected() => {}
+        _ = stop.wait_for(|stop| *stop) => return,
+    }
     let mut told = false;
     let (socket, listener) = loop {
         match Socket::bind(path) {

@@ -197,7 +197,8 @@ async fn a_watch_that_is_cut_expired_or_forgotten_begins_anew() {
     let _agent = cluster.agent();
     cluster.serves(QAT, 2).await;
     let mut entries = vec![(QAT_ID, QAT)];
-    let breaks: [(&str, fn(&ApiServer)); 4] = [
+    type Break = (&'static str, fn(&ApiServer));
+    let breaks: [Break; 4] = [
         ("vendor.com/cut", |server| server.cut()),
         ("vendor.com/event", |server| server.forget(Gone::Event)),
         ("vendor.com/bookmark", |server| {

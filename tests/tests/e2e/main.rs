@@ -24,4 +24,5 @@ mod ownership;
 mod protocol;
 mod scene;
 mod takeover;
+mod upgrade;
 mod watcher;

@@ -45,6 +45,21 @@ pub fn check(choice: toolchain::Choice) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// Sees that the object is the recorded one, made of the sources that are here. Needs no toolchain.
+///
+/// # Errors
+/// When it is not; the message says how to make it anew.
+pub fn is_of_its_sources() -> Result<()> {
+    let recorded = record::Record::read()?;
+    let path = object_path();
+    let object = fs::read(&path).with_context(|| format!("cannot read {}; run `cargo xtask ebpf`", path.display()))?;
+    let checks = [same(&record::sources()?, &recorded.sources), same(&record::hash(&object)?, &recorded.object)];
+    match checks.into_iter().find_map(Result::err) {
+        Some(why) => bail!("{} is not what its sources make ({why}); run `cargo xtask ebpf`", path.display()),
+        None => Ok(()),
+    }
+}
+
 impl Outcome {
     fn add(&mut self, sentence: &str, result: Result<(), String>) {
         match result {

@@ -20,7 +20,7 @@ use crate::workspace;
 use anyhow::{Context, Result};
 use std::{fs, path::PathBuf, process::ExitCode};
 
-pub use check::check;
+pub use check::{check, is_of_its_sources};
 
 /// What to do.
 #[derive(Clone, Debug, clap::Args)]

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! format ─ lints ─ tests (unit, property, end to end, documentation examples) ─ loom ─ instructions (of the hot paths)
-//! ─ docs ─ ebpf (the probe's object) ─ vm (a real kernel)
+//! ─ docs ─ ebpf (the probe's object) ─ image (in a real engine) ─ vm (a real kernel)
 //! ```
 //!
 //! Every step runs, whatever the ones before it said. A step that this machine cannot run is named with what is
 //! missing; with `CI` set in the environment that counts as a failure.
 
+mod image;
 mod instructions;
 mod steps;
 mod tally;
@@ -23,7 +24,7 @@ use tally::Tally;
 /// Which steps to run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Run only these steps: format, lints, tests, loom, instructions, docs, ebpf, vm
+    /// Run only these steps: format, lints, tests, loom, instructions, docs, ebpf, image, vm
     #[arg(value_name = "STEP", value_parser = steps::names())]
     steps: Vec<String>,
 }

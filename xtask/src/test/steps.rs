@@ -1,7 +1,7 @@
 //! The steps, one function each.
 
 use super::tally::Tally;
-use crate::{browser, ebpf, libvirt, vm, workspace};
+use crate::{browser, ebpf, kubectl, libvirt, vm, workspace};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use std::{
@@ -32,6 +32,7 @@ pub(super) const STEPS: &[Step] = &[
     },
     Step { name: "docs", about: "rustdoc, warnings denied", run: docs },
     Step { name: "ebpf", about: "the kernel probe's object: its sources, its bytes, the verifier", run: ebpf },
+    Step { name: "image", about: "the container image, in a containerd of its own", run: super::image::run },
     Step { name: "vm", about: "a real kernel with real VFIO devices", run: vm },
 ];
 
@@ -61,6 +62,10 @@ fn tests() -> Result<Tally> {
     }
     if let Err(error) = browser::ensure() {
         println!("SKIPPED: the page is not looked at in a browser: {error:#}");
+        tally += Tally::skipped(1);
+    }
+    if let Err(error) = kubectl::ensure() {
+        println!("SKIPPED: the manifests are not rendered: {error:#}");
         tally += Tally::skipped(1);
     }
     let options = ["--no-fail-fast", "--quiet"];
