@@ -57,11 +57,11 @@ fn agrees(node: &Node) {
     for device in &scan.devices {
         let name = device.id.to_string();
         assert_eq!(device.group, node.group_of(&name), "{name}");
-        assert_eq!(device.binding.driver().map(ToOwned::to_owned), node.driver_of(&name), "{name}");
+        assert_eq!(device.binding.driver().map(ToString::to_string), node.driver_of(&name), "{name}");
         assert_eq!(read_device(&root, device.id), Reading::Present(device.clone()));
         if let Some(group) = device.group {
             let members = &scan.groups[scan.groups.binary_search_by_key(&group, |group| group.id).unwrap()].members;
-            assert!(members.iter().any(|member| member.name == name), "{name} in {members:?}");
+            assert!(members.iter().any(|member| member.name == name.as_str().into()), "{name} in {members:?}");
         }
     }
     for group in &scan.groups {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use vfiod_core::{
     allocator::Resource,
-    device::{Bdf, Binding, DevNodes, Device, DeviceId, Group, Kind, Member},
+    device::{Bdf, Binding, CdevName, DevNodes, Device, DeviceId, Group, Kind, Member},
     inventory::{Completeness, Inventory},
     permit::{Permit, ServeMode, parse},
 };
@@ -56,8 +56,8 @@ impl Fleet {
             let kind = Kind::Pci { pci_id, class: 0x03_0200, physfn: None };
             let binding = Binding::Vfio("vfio-pci".into());
             let (id, group, numa) = (id(number), Some(number), Some(number % 2));
-            let device = Device { id, kind, binding, group, numa, cdevs: vec![format!("vfio{number}")] };
-            groups.push(Group { id: number, noiommu: false, members: vec![Member::from(&device)] });
+            let device = Device { id, kind, binding, group, numa, cdevs: [CdevName::Numbered(number)].into() };
+            groups.push(Group { id: number, noiommu: false, members: [Member::from(&device)].into() });
             devices.push(device);
             nodes.groups.insert(number);
         }

@@ -7,7 +7,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
-use vfiod_simulator::node::{Node, PciFleet};
+use vfiod_simulator::node::{Node, PciFleet, PciSpec};
 
 /// Resources are named after this and numbered.
 const RESOURCE: &str = "bench.vfiod.dev/device";
@@ -20,6 +20,7 @@ pub struct Host {
     node: Node,
     folder: tempfile::TempDir,
     groups: HashMap<String, u32>,
+    functions: HashMap<String, PciSpec>,
     /// How many devices there are.
     pub devices: usize,
     /// The resources, in the order of their devices.
@@ -43,14 +44,16 @@ impl Host {
         let node = fleets.iter().fold(Node::builder(), |builder, fleet| builder.pci_fleet(fleet)).build()?;
         let mut host = Self {
             groups: HashMap::with_capacity(devices),
+            functions: HashMap::with_capacity(devices),
             devices: each * resources,
             resources: (0..resources).map(|index| format!("{RESOURCE}{index}")).collect(),
             node,
             folder,
         };
-        for id in fleets.iter().flat_map(PciFleet::addresses) {
+        for (id, function) in fleets.iter().flat_map(|fleet| fleet.addresses().into_iter().zip(fleet.functions())) {
             let group = host.node.group_of(&id).with_context(|| format!("{id} has no IOMMU group"))?;
-            host.groups.insert(id, group);
+            host.groups.insert(id.clone(), group);
+            host.functions.insert(id, function);
         }
         let entries = host.resources.iter().enumerate().map(|(index, resource)| {
             format!("  - pciVendorSelector: \"10DE:{:04X}\"\n    resourceName: \"{resource}\"\n", 0x1000 + index)
@@ -104,6 +107,25 @@ impl Host {
     pub fn node_of(&self, id: &str) -> Option<PathBuf> {
         let group = self.groups.get(id).copied().or_else(|| id.parse().ok())?;
         Some(self.root().join(format!("dev/vfio/{group}")))
+    }
+
+    /// Takes a device out of the host.
+    ///
+    /// # Errors
+    /// When the host does not have it.
+    pub fn unplug(&self, id: &str) -> Result<()> {
+        self.node.unplug(id)?;
+        Ok(())
+    }
+
+    /// Puts a device back that was taken out; it gets the first group that is free.
+    ///
+    /// # Errors
+    /// When the host has it.
+    pub fn plug(&self, id: &str) -> Result<()> {
+        let function = self.functions.get(id).with_context(|| format!("the host never had {id}"))?;
+        self.node.plug(function.clone())?;
+        Ok(())
     }
 
     fn plan(&self) -> Plan {

@@ -49,6 +49,7 @@ const OF_A_SIZE: &[Figure] = &[
     figure("burst", "all nodes removed: all Unhealthy", "ms", Bound::Times(1.5)),
     figure("burst-messages", "  messages for that", "", Bound::AtMost(16.0)),
     figure("burst-bytes", "  bytes for that", "KiB", Bound::None),
+    figure("resident-unused", "resident memory after the start", "MiB", Bound::None),
     figure("resident", "resident memory after load", "MiB", Bound::None),
 ];
 
@@ -63,6 +64,8 @@ const ALONE: &[Figure] = &[
     figure("idle-wakes", "doing nothing: wake-ups in 10 s", "", Bound::AtMost(1.0)),
     figure("idle-ticks", "doing nothing: ticks of processor time", "", Bound::AtMost(0.0)),
     figure("rescan-kept", "rescan of 16,384 unchanged devices: memory kept", "MiB", Bound::AtMost(0.25)),
+    figure("churn-kept", "work without end: memory kept since its first quarter", "MiB", Bound::AtMost(1.0)),
+    figure("churn-rounds", "  rounds of it", "", Bound::None),
     figure("rescan-messages", "rescan of 16,384 unchanged devices: messages", "", Bound::AtMost(0.0)),
 ];
 

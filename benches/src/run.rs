@@ -8,7 +8,22 @@ use crate::{
     server::Contestant,
 };
 use anyhow::{Context, Result};
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::PathBuf,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// How much of the run is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All figures.
+    All,
+    /// Only starts, and the memory right after them.
+    Starts,
+    /// Only the churn, for so long.
+    Churn(Duration),
+}
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -21,9 +36,13 @@ pub struct Plan {
     pub compare: Vec<String>,
     /// Less of everything.
     pub quick: bool,
+    /// How much of it.
+    pub part: Part,
 }
 
 const FLOORS: [&str; 2] = ["floor", "floor beside it"];
+/// How long after a start memory is looked at, where nothing else is measured: what the start needed is given back by then.
+const SETTLE: Duration = Duration::from_millis(1500);
 /// The sizes of the nodes.
 const SIZES: [usize; 2] = [4096, 16_384];
 /// Resources of the restarts, and the devices of each.
@@ -39,7 +58,13 @@ pub fn run(plan: &Plan) -> Result<Report> {
     let vfiod = Contestant::vfiod(plan.vfiod.clone())?;
     let [floor, twin] = FLOORS.map(|name| Contestant::floor(name, plan.floor.clone()));
     let others: Vec<Contestant> = plan.compare.iter().map(|command| Contestant::shell(command.clone())).collect();
+    let names: Vec<String> = others.iter().map(|other| other.name.clone()).collect();
     let mut blocks = Blocks::default();
+    if let Part::Churn(time) = plan.part {
+        let host = Host::build(SIZES.into_iter().max().unwrap_or_default(), 1)?;
+        churn(&vfiod, &host, time, &mut blocks)?;
+        return Ok(Report::of(&blocks, &SIZES, FLOORS, &names));
+    }
     for devices in SIZES {
         let host = Host::build(devices, 1)?;
         let effort = effort(plan.quick, devices);
@@ -54,14 +79,18 @@ pub fn run(plan: &Plan) -> Result<Report> {
             let mut order = vec![&floor, &vfiod, &twin];
             order.rotate_left(round % 3);
             for contestant in order.into_iter().chain(&others) {
-                block(contestant, &host, effort, &mut blocks)
+                block(contestant, &host, effort, plan.part, &mut blocks)
                     .with_context(|| format!("{} on {devices} devices", contestant.name))?;
             }
         }
-        if devices == SIZES.into_iter().max().unwrap_or_default() {
+        if plan.part == Part::All && devices == SIZES.into_iter().max().unwrap_or_default() {
             eprintln!("[{:>4} s] {devices} devices, doing nothing and looking again", begun.elapsed().as_secs());
             alone(&vfiod, &host, effort, &mut blocks)?;
         }
+    }
+    if plan.part == Part::Starts {
+        derive(&mut blocks);
+        return Ok(Report::of(&blocks, &SIZES, FLOORS, &names));
     }
     eprintln!("[{:>4} s] restarts of the kubelet, {MANY} resources", begun.elapsed().as_secs());
     let host = Host::build(MANY * OF_EACH, MANY)?;
@@ -72,7 +101,6 @@ pub fn run(plan: &Plan) -> Result<Report> {
         blocks.add_alone("vfiod", key, value);
     }
     derive(&mut blocks);
-    let names: Vec<String> = others.into_iter().map(|other| other.name).collect();
     Ok(Report::of(&blocks, &SIZES, FLOORS, &names))
 }
 
@@ -86,11 +114,16 @@ fn effort(quick: bool, devices: usize) -> Effort {
 }
 
 /// One fresh start of one contestant: everything is measured on it.
-fn block(contestant: &Contestant, host: &Host, effort: Effort, blocks: &mut Blocks) -> Result<()> {
+fn block(contestant: &Contestant, host: &Host, effort: Effort, part: Part, blocks: &mut Blocks) -> Result<()> {
     let kubelet_dir = host.kubelet_dir()?;
     let mut kubelet = Kubelet::start(kubelet_dir.path())?;
     let (server, plugin, ids, started) = measure::start(contestant, host, &mut kubelet, kubelet_dir.path())?;
     blocks.add(host.devices, &contestant.name, "start", started);
+    if part == Part::Starts {
+        sleep(SETTLE);
+        blocks.add(host.devices, &contestant.name, "resident-unused", server.resident()? as f64 / 1024.0);
+        return server.stop();
+    }
     let mut subject = Subject { server: &server, client: plugin.client, host, ids };
     let measured = measure::health(&mut subject, effort).and_then(|mut values| {
         values.extend(measure::calls(&mut subject, effort)?);
@@ -100,6 +133,20 @@ fn block(contestant: &Contestant, host: &Host, effort: Effort, blocks: &mut Bloc
         blocks.add(host.devices, &contestant.name, key, value);
     }
     blocks.add(host.devices, &contestant.name, "resident", server.resident()? as f64 / 1024.0);
+    drop(subject);
+    server.stop()
+}
+
+/// Long work of vfiod alone.
+fn churn(vfiod: &Contestant, host: &Host, time: Duration, blocks: &mut Blocks) -> Result<()> {
+    let kubelet_dir = host.kubelet_dir()?;
+    let mut kubelet = Kubelet::start(kubelet_dir.path())?;
+    let (server, plugin, ids, _) = measure::start(vfiod, host, &mut kubelet, kubelet_dir.path())?;
+    let mut subject = Subject { server: &server, client: plugin.client, host, ids };
+    let measured = measure::churn(&mut subject, &mut kubelet, time);
+    for (key, value) in measured.with_context(|| format!("it said:\n{}", server.said()))? {
+        blocks.add_alone(&vfiod.name, key, value);
+    }
     drop(subject);
     server.stop()
 }

@@ -156,6 +156,15 @@ impl Server {
         number(&status, "VmRSS:").with_context(|| format!("process {} is gone", self.child.id()))
     }
 
+    /// Memory of its own in KiB: without what is read from its program file, and could be read again.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn anonymous(&self) -> Result<u64> {
+        let status = fs::read_to_string(self.proc("status"))?;
+        number(&status, "RssAnon:").with_context(|| format!("process {} is gone", self.child.id()))
+    }
+
     /// What it has used.
     ///
     /// # Errors

@@ -17,6 +17,13 @@ pub struct Args {
     /// Print where the time of each path goes (processor time and wake-ups by thread, system calls, parts) instead
     #[arg(long, conflicts_with_all = ["compare", "json"])]
     budget: bool,
+    /// Only starts, and the memory after them
+    #[arg(long, conflicts_with_all = ["churn", "budget"])]
+    starts: bool,
+    /// Only work without end, for so many minutes: nodes go and come, devices are allocated, unplugged and plugged in, and
+    /// the kubelet restarts; the memory is printed as it goes
+    #[arg(long, value_name = "MINUTES", conflicts_with = "budget")]
+    churn: Option<f64>,
     /// Also measure another device plugin, which this shell command starts; it finds BENCH_KUBELET_DIR (as --kubelet-dir),
     /// BENCH_HOST_ROOT, BENCH_CONFIG and BENCH_RESOURCE in its environment. May be given several times
     #[arg(long, value_name = "CMD")]
@@ -33,9 +40,11 @@ impl Args {
     fn options(&self) -> Vec<String> {
         let quick = self.quick.then(|| "--quick".to_owned());
         let budget = self.budget.then(|| "--budget".to_owned());
-        quick
+        let starts = self.starts.then(|| "--starts".to_owned());
+        let churn = self.churn.map(|minutes| format!("--churn={minutes}"));
+        [quick, budget, starts, churn]
             .into_iter()
-            .chain(budget)
+            .flatten()
             .chain(self.compare.iter().map(|command| format!("--compare={command}")))
             .collect()
     }

@@ -1,12 +1,12 @@
 //! The address of a PCI function: domain, bus, device, function.
 
-use std::{fmt, str::FromStr};
+use std::{cmp::Ordering, fmt, str::FromStr};
 
 /// A PCI address, written `dddd:bb:dd.f` in lower-case hex.
 ///
 /// The domain is at least four digits wide and may have more: Intel VMD gives its buses domains from `10000` on
 /// (kernel: `drivers/pci/controller/vmd.c`, `vmd_find_free_domain`).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Bdf {
     domain: u32,
     bus: u8,
@@ -94,9 +94,43 @@ impl Bdf {
     }
 }
 
+impl Ord for Bdf {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.packed().cmp(&other.packed())
+    }
+}
+
+impl PartialOrd for Bdf {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl fmt::Display for Bdf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04x}:{:02x}:{:02x}.{:x}", self.domain, self.bus, self.device, self.function)
+        let Ok(domain) = u16::try_from(self.domain) else {
+            return write!(f, "{:x}:{:02x}:{:02x}.{:x}", self.domain, self.bus, self.device, self.function);
+        };
+        // Nearly all addresses, and a large host has thousands of them.
+        let digit = |number: u16| if number < 10 { b'0' + number as u8 } else { b'a' + (number - 10) as u8 };
+        let high = |byte: u8| digit(u16::from(byte >> 4));
+        let low = |byte: u8| digit(u16::from(byte & 0xf));
+        let [upper, lower] = domain.to_be_bytes();
+        let text = [
+            high(upper),
+            low(upper),
+            high(lower),
+            low(lower),
+            b':',
+            high(self.bus),
+            low(self.bus),
+            b':',
+            high(self.device),
+            low(self.device),
+            b'.',
+            low(self.function),
+        ];
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -173,9 +207,10 @@ mod tests {
         }
 
         #[test]
-        fn packed_order_is_address_order(a in any::<(u32, u8)>(), b in any::<(u32, u8)>(), d in 0u8..32, e in 0u8..32) {
+        fn the_order_is_that_of_the_parts(a in any::<(u32, u8)>(), b in any::<(u32, u8)>(), d in 0u8..32, e in 0u8..32) {
             let (a, b) = (Bdf::new(a.0, a.1, d, 0).unwrap(), Bdf::new(b.0, b.1, e, 7).unwrap());
-            prop_assert_eq!(a.cmp(&b), a.packed().cmp(&b.packed()));
+            let parts = |bdf: Bdf| (bdf.domain(), bdf.bus(), bdf.device(), bdf.function());
+            prop_assert_eq!(a.cmp(&b), parts(a).cmp(&parts(b)));
         }
 
         #[test]

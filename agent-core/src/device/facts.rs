@@ -1,6 +1,7 @@
 //! Everything that discovery reports of one device.
 
-use super::{Bdf, DeviceId, GroupId, PciId};
+use super::{Bdf, CdevNames, DeviceId, GroupId, PciId};
+use std::sync::Arc;
 
 /// One PCI or mediated device, as sysfs showed it at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct Device {
     /// Its NUMA node; absent where the kernel says -1.
     pub numa: Option<u32>,
     /// Names of its character devices below `/dev/vfio/devices`, from the `vfio-dev/` folder; sorted.
-    pub cdevs: Vec<String>,
+    pub cdevs: CdevNames,
 }
 
 /// What is particular to a kind of device.
@@ -34,21 +35,21 @@ pub enum Kind {
     /// A mediated device.
     Mdev {
         /// What selectors are compared with: the text of `mdev_type/name`, or the type's folder name where that is missing.
-        type_name: String,
+        type_name: Arc<str>,
         /// The folder name of its type, such as `nvidia-222` or `mtty-1`.
-        type_id: String,
+        type_id: Arc<str>,
         /// The name of its parent: a BDF where it is a PCI device.
-        parent: String,
+        parent: Arc<str>,
     },
 }
 
-/// The driver that a device is bound to.
+/// The driver that a device is bound to. Thousands of devices have one driver, and one text of its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Binding {
     /// A driver that hands it to VFIO, by name; an mdev may have one without a name.
-    Vfio(String),
+    Vfio(Arc<str>),
     /// A driver of the host.
-    Host(String),
+    Host(Arc<str>),
     /// No driver.
     Unbound,
 }
@@ -56,7 +57,7 @@ pub enum Binding {
 impl Binding {
     /// The driver's name.
     #[must_use]
-    pub fn driver(&self) -> Option<&str> {
+    pub fn driver(&self) -> Option<&Arc<str>> {
         match self {
             Self::Vfio(name) | Self::Host(name) => (!name.is_empty()).then_some(name),
             Self::Unbound => None,

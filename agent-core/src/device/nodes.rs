@@ -1,6 +1,6 @@
 //! The device nodes that the kernel offers below `/dev/vfio`.
 
-use super::{Device, Group, GroupId};
+use super::{CdevName, Device, Group, GroupId};
 use std::collections::BTreeSet;
 
 /// Folder of the VFIO group nodes, as a container sees it.
@@ -16,7 +16,7 @@ pub struct DevNodes {
     /// The groups with a node `/dev/vfio/noiommu-N`.
     pub noiommu: BTreeSet<GroupId>,
     /// The names below `/dev/vfio/devices`.
-    pub cdevs: BTreeSet<String>,
+    pub cdevs: BTreeSet<CdevName>,
 }
 
 /// One node below `/dev/vfio`.
@@ -29,7 +29,7 @@ pub enum Node {
     /// `noiommu-N`.
     NoIommu(GroupId),
     /// `devices/<name>`.
-    Cdev(String),
+    Cdev(CdevName),
 }
 
 impl Node {

@@ -44,7 +44,7 @@ impl Inventory {
     /// Takes a fatal PCI error. It sticks until the device is bound anew, which resets it, or is cleared.
     pub fn broke(&mut self, device: DeviceId) {
         if self.seen.broken.insert(device) {
-            self.dirty.insert(device);
+            self.dirty.push(device);
         }
     }
 
@@ -52,7 +52,7 @@ impl Inventory {
     pub fn cleared(&mut self, device: DeviceId) -> bool {
         let cleared = self.seen.broken.remove(&device);
         if cleared {
-            self.dirty.insert(device);
+            self.dirty.push(device);
         }
         cleared
     }
@@ -62,7 +62,7 @@ impl Inventory {
         let all = &mut self.seen.cordoned;
         let changed = if cordoned { all.insert(device) } else { all.remove(&device) };
         if changed {
-            self.dirty.insert(device);
+            self.dirty.push(device);
         }
         changed
     }
@@ -87,7 +87,7 @@ impl Inventory {
     #[must_use]
     pub fn are_open(&self, devices: &[DeviceId]) -> bool {
         devices.iter().any(|&device| {
-            let members = self.host.group_members(device).iter().copied().map(Object::Device);
+            let members = self.host.group_members(device).map(Object::Device);
             let group = self.host.group_of(device).map(Object::Group);
             let mut objects = std::iter::once(Object::Device(device)).chain(members).chain(group);
             objects.any(|object| self.seen.holdings.get(object).is_some())
@@ -107,7 +107,7 @@ impl Inventory {
         // A claim that the ledger has lost may be anybody's.
         let lost = Claim::pending(Moment::ZERO, u64::MAX);
         let claim = self.ledger.claim(resource, device).unwrap_or(&lost);
-        let members = self.host.group_members(device).iter().copied().filter(|&member| member != device);
+        let members = self.host.group_members(device).filter(|&member| member != device);
         let group = self.host.group_of(device).map(Object::Group);
         let is_open = |id: DeviceId| self.seen.holdings.get(Object::Device(id)).is_some();
         let device_is_open = is_open(device) || members.clone().any(is_open);

@@ -1,7 +1,6 @@
 //! What the host has: devices, groups and nodes as last read.
 
-use super::cdevs::Cdevs;
-use crate::device::{DevNodes, Device, DeviceId, Group, GroupId, Member, Node};
+use crate::device::{CdevName, DevNodes, Device, DeviceId, Group, GroupId, Member, Members, Node};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The facts that discovery reported last.
@@ -10,26 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default)]
 pub struct Host {
     devices: BTreeMap<DeviceId, Device>,
-    groups: BTreeMap<GroupId, Members>,
-    /// Which device has a character device of a name.
-    cdevs: Cdevs,
+    groups: BTreeMap<GroupId, Group>,
+    /// Which device took the name of a character device last.
+    cdevs: BTreeMap<CdevName, DeviceId>,
     nodes: DevNodes,
-}
-
-/// A group, and those of its members that are PCI or mediated devices.
-#[derive(Debug, PartialEq, Eq)]
-struct Members {
-    group: Group,
-    ids: Vec<DeviceId>,
-}
-
-impl Members {
-    fn new(mut group: Group) -> Self {
-        group.members.shrink_to_fit();
-        let mut ids: Vec<DeviceId> = group.members.iter().filter_map(|member| member.name.parse().ok()).collect();
-        ids.shrink_to_fit(); // a large host has thousands of groups, nearly all of one member
-        Self { group, ids }
-    }
 }
 
 /// Which parts of a scan can be trusted when they do not show something.
@@ -60,7 +43,7 @@ impl Host {
     /// A group, as last read.
     #[must_use]
     pub fn group(&self, id: GroupId) -> Option<&Group> {
-        self.groups.get(&id).map(|members| &members.group)
+        self.groups.get(&id)
     }
 
     /// The nodes below `/dev/vfio`.
@@ -86,117 +69,122 @@ impl Host {
 
     /// The PCI and mediated devices of a group.
     #[must_use]
-    pub fn members_of(&self, group: GroupId) -> &[DeviceId] {
-        self.groups.get(&group).map_or(&[], |members| &members.ids)
+    pub fn members_of(&self, group: GroupId) -> impl Iterator<Item = DeviceId> + Clone + use<'_> {
+        self.groups.get(&group).into_iter().flat_map(Group::devices)
     }
 
     /// The PCI and mediated devices that share the group of `id`, itself included.
     #[must_use]
-    pub fn group_members(&self, id: DeviceId) -> &[DeviceId] {
-        self.group_of(id).map_or(&[], |group| self.members_of(group))
+    pub fn group_members(&self, id: DeviceId) -> impl Iterator<Item = DeviceId> + Clone + use<'_> {
+        self.group_of(id).into_iter().flat_map(|group| self.members_of(group))
     }
 
-    /// Takes a scan; returns what it changed.
+    /// Takes a scan; adds the devices that it changed to `touched`.
     pub(super) fn replace(
         &mut self,
-        devices: Vec<Device>,
-        groups: Vec<Group>,
+        mut devices: Vec<Device>,
+        mut groups: Vec<Group>,
         complete: &Completeness,
-    ) -> BTreeSet<DeviceId> {
+        touched: &mut Vec<DeviceId>,
+    ) {
         let first = self.devices.is_empty();
-        let seen: BTreeSet<DeviceId> = devices.iter().map(|device| device.id).collect();
-        let gone: Vec<DeviceId> =
-            self.devices.keys().filter(|id| !seen.contains(id) && complete.proves_gone(**id)).copied().collect();
-        let mut changed = BTreeSet::new();
+        devices.sort_unstable_by_key(|device| device.id);
+        groups.sort_unstable_by_key(|group| group.id);
+        let is_gone =
+            |id: DeviceId| complete.proves_gone(id) && devices.binary_search_by_key(&id, |device| device.id).is_err();
+        let gone: Vec<DeviceId> = self.devices.keys().copied().filter(|&id| is_gone(id)).collect();
         for device in devices {
-            changed.extend(self.set_device(device.id, Some(device)));
+            self.set_device(device.id, Some(device), touched);
         }
         for id in gone {
-            changed.extend(self.set_device(id, None));
+            self.set_device(id, None, touched);
         }
-        let listed: BTreeSet<GroupId> = groups.iter().map(|group| group.id).collect();
-        for group in groups {
-            changed.extend(self.set_group(group.id, Some(group)));
-        }
+        let mut vanished = Vec::new();
         if complete.pci && complete.mdev && complete.unreadable.is_empty() {
-            let vanished: Vec<GroupId> = self.groups.keys().filter(|id| !listed.contains(id)).copied().collect();
-            for id in vanished {
-                changed.extend(self.set_group(id, None));
-            }
+            let is_listed = |id: GroupId| groups.binary_search_by_key(&id, |group| group.id).is_ok();
+            vanished.extend(self.groups.keys().copied().filter(|&id| !is_listed(id)));
+        }
+        for group in groups {
+            self.set_group(group.id, Some(group), touched);
+        }
+        for id in vanished {
+            self.set_group(id, None, touched);
         }
         if first {
             // Built in one go a tree has full leaves, where one that grew has half-full ones: it holds a whole host.
             self.devices = std::mem::take(&mut self.devices).into_iter().collect();
             self.groups = std::mem::take(&mut self.groups).into_iter().collect();
+            self.cdevs = std::mem::take(&mut self.cdevs).into_iter().collect();
         }
-        changed
     }
 
-    /// Takes one device; returns what that touches: itself, and the members of the groups it left and joined.
-    pub(super) fn set_device(&mut self, id: DeviceId, device: Option<Device>) -> BTreeSet<DeviceId> {
-        if self.devices.get(&id) == device.as_ref() {
-            return BTreeSet::new();
+    /// Takes one device; what that touches is itself, and the members of the groups it left and joined.
+    pub(super) fn set_device(&mut self, id: DeviceId, device: Option<Device>, touched: &mut Vec<DeviceId>) {
+        let old = self.devices.get(&id);
+        if old == device.as_ref() {
+            return;
         }
-        let mut touched = BTreeSet::from([id]);
-        let old = self.devices.remove(&id);
-        let (left, joined) = (old.as_ref().and_then(|old| old.group), device.as_ref().and_then(|new| new.group));
-        touched.extend(left.into_iter().flat_map(|group| self.members_of(group)));
-        if let Some(group) = left.filter(|_| left != joined) {
-            self.leave(group, id);
-        }
+        touched.push(id);
+        let (left, joined) = (old.and_then(|old| old.group), device.as_ref().and_then(|new| new.group));
         for name in old.iter().flat_map(|old| &old.cdevs) {
             // Another device may have taken the name over before this was read.
-            self.cdevs.remove(name, id);
+            if self.cdevs.get(name) == Some(&id) {
+                self.cdevs.remove(name);
+            }
+        }
+        if let Some(group) = left.filter(|_| left != joined) {
+            self.leave(group, id);
+            touched.extend(self.members_of(group));
         }
         if let Some(device) = device {
+            self.cdevs.extend(device.cdevs.iter().map(|name| (name.clone(), id)));
             if let Some(group) = joined {
                 self.join(group, &device);
+                touched.extend(self.members_of(group).filter(|&member| member != id));
             }
-            device.cdevs.iter().for_each(|name| self.cdevs.insert(name, id));
             self.devices.insert(id, device);
+        } else {
+            self.devices.remove(&id);
         }
-        touched.extend(joined.into_iter().flat_map(|group| self.members_of(group)));
-        touched
     }
 
-    /// Takes the members of one group; returns all old and new ones when they changed.
-    pub(super) fn set_group(&mut self, id: GroupId, group: Option<Group>) -> BTreeSet<DeviceId> {
-        let old = self.groups.remove(&id);
-        let noiommu = old.as_ref().is_some_and(|old| old.group.noiommu);
-        let mut group = group.unwrap_or(Group { id, noiommu, members: Vec::new() });
+    /// Takes the members of one group; all old and new ones are touched when they changed.
+    pub(super) fn set_group(&mut self, id: GroupId, group: Option<Group>, touched: &mut Vec<DeviceId>) {
+        let old = self.groups.get(&id);
+        let noiommu = old.is_some_and(|old| old.noiommu);
+        let mut group = group.unwrap_or(Group { id, noiommu, members: Members::new() });
         // Those whose own links name it, whatever else was read: between two reads a device may have joined.
-        for device in old.iter().flat_map(|old| &old.ids).filter_map(|member| self.devices.get(member)) {
+        for device in old.into_iter().flat_map(Group::devices).filter_map(|member| self.devices.get(&member)) {
             if device.group == Some(id) {
                 add(&mut group.members, Member::from(device), |_, _| {});
             }
         }
-        let new = (!group.members.is_empty()).then(|| Members::new(group));
-        let mut touched = BTreeSet::new();
-        if old != new {
-            touched.extend([&old, &new].into_iter().flatten().flat_map(|members| &members.ids));
+        let new = (!group.members.is_empty()).then_some(group);
+        if old == new.as_ref() {
+            return;
         }
-        self.groups.extend(new.map(|new| (id, new)));
-        touched
-    }
-
-    fn join(&mut self, group: GroupId, device: &Device) {
-        let old = self.groups.remove(&group).map(|members| members.group);
-        let mut new = old.unwrap_or(Group { id: group, noiommu: false, members: Vec::new() });
-        add(&mut new.members, Member::from(device), |old, new| *old = new);
-        self.groups.insert(group, Members::new(new));
-    }
-
-    fn leave(&mut self, group: GroupId, device: DeviceId) {
-        let Some(mut members) = self.groups.remove(&group) else { return };
-        let name = device.to_string();
-        members.group.members.retain(|member| member.name != name);
-        if !members.group.members.is_empty() {
-            self.groups.insert(group, Members::new(members.group));
+        touched.extend([old, new.as_ref()].into_iter().flatten().flat_map(Group::devices));
+        match new {
+            Some(new) => _ = self.groups.insert(id, new),
+            None => _ = self.groups.remove(&id),
         }
     }
 
-    /// Takes the appearance or the loss of one node below `/dev/vfio`; returns the devices that it belongs to.
-    pub(super) fn set_node(&mut self, node: &Node, exists: bool) -> BTreeSet<DeviceId> {
+    fn join(&mut self, id: GroupId, device: &Device) {
+        let group = self.groups.entry(id).or_insert(Group { id, noiommu: false, members: Members::new() });
+        add(&mut group.members, Member::from(device), |old, new| *old = new);
+    }
+
+    fn leave(&mut self, id: GroupId, device: DeviceId) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        group.members.retain(|member| member.name.device() != Some(device));
+        if group.members.is_empty() {
+            self.groups.remove(&id);
+        }
+    }
+
+    /// Takes the appearance or the loss of one node below `/dev/vfio`; touches the devices that it belongs to.
+    pub(super) fn set_node(&mut self, node: &Node, exists: bool, touched: &mut Vec<DeviceId>) {
         let nodes = &mut self.nodes;
         let changed = match node {
             Node::Container => std::mem::replace(&mut nodes.container, exists) != exists,
@@ -204,11 +192,13 @@ impl Host {
             Node::NoIommu(id) => toggle(&mut nodes.noiommu, id, exists),
             Node::Cdev(name) => toggle(&mut nodes.cdevs, name, exists),
         };
-        if changed { self.users_of(node) } else { BTreeSet::new() }
+        if changed {
+            self.touch_users(node, touched);
+        }
     }
 
-    /// Takes the nodes; returns the devices whose nodes came or went.
-    pub(super) fn set_nodes(&mut self, nodes: DevNodes) -> BTreeSet<DeviceId> {
+    /// Takes the nodes; touches the devices whose nodes came or went.
+    pub(super) fn set_nodes(&mut self, nodes: DevNodes, touched: &mut Vec<DeviceId>) {
         let old = std::mem::replace(&mut self.nodes, nodes);
         let new = &self.nodes;
         let container = (new.container != old.container).then_some(Node::Container);
@@ -216,15 +206,15 @@ impl Host {
         let noiommu = new.noiommu.symmetric_difference(&old.noiommu).map(|&id| Node::NoIommu(id));
         let cdevs = new.cdevs.symmetric_difference(&old.cdevs).map(|name| Node::Cdev(name.clone()));
         let changed = container.into_iter().chain(groups).chain(noiommu).chain(cdevs);
-        changed.flat_map(|node| self.users_of(&node)).collect()
+        changed.for_each(|node| self.touch_users(&node, touched));
     }
 
-    /// The devices that need a node.
-    fn users_of(&self, node: &Node) -> BTreeSet<DeviceId> {
+    /// Touches the devices that need a node.
+    fn touch_users(&self, node: &Node, touched: &mut Vec<DeviceId>) {
         match node {
-            Node::Container => self.devices.keys().copied().collect(),
-            Node::Group(id) | Node::NoIommu(id) => self.members_of(*id).iter().copied().collect(),
-            Node::Cdev(name) => self.cdevs.get(name).into_iter().collect(),
+            Node::Container => touched.extend(self.device_ids()),
+            Node::Group(id) | Node::NoIommu(id) => touched.extend(self.members_of(*id)),
+            Node::Cdev(name) => touched.extend(self.cdevs.get(name)),
         }
     }
 }
@@ -235,7 +225,7 @@ fn toggle<T: Ord + Clone>(set: &mut BTreeSet<T>, item: &T, present: bool) -> boo
 }
 
 /// Adds a member in the order of names; one of the same name that is there already is `met` with the new one.
-fn add(members: &mut Vec<Member>, member: Member, met: impl FnOnce(&mut Member, Member)) {
+fn add(members: &mut Members, member: Member, met: impl FnOnce(&mut Member, Member)) {
     match members.iter_mut().find(|other| other.name == member.name) {
         Some(old) => met(old, member),
         None => {

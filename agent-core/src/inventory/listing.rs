@@ -22,19 +22,14 @@ use std::{
 pub(super) struct Listing {
     pub(super) resource: Arc<Resource>,
     pub(super) permitted: bool,
-    entries: BTreeMap<DeviceId, Entry>,
+    entries: BTreeMap<DeviceId, Arc<Slot>>,
+    /// Since when a listed device has no VFIO driver any more.
+    unbound: BTreeMap<DeviceId, Moment>,
+    /// Since when a process of a pod has a listed device open though nobody owns it.
+    left_open: BTreeMap<DeviceId, Moment>,
     /// Free devices that are kept back because another member of their group is claimed.
     withheld: HashSet<DeviceId>,
     left_out: usize,
-}
-
-/// One listed device.
-#[derive(Debug)]
-struct Entry {
-    slot: Arc<Slot>,
-    unbound_since: Option<Moment>,
-    /// Since when a process of a pod has it open though nobody owns it.
-    left_open_since: Option<Moment>,
 }
 
 /// What judging one device changed.
@@ -53,7 +48,8 @@ pub(super) struct Change {
 impl Listing {
     pub(super) fn new(name: ResourceName) -> Self {
         let resource = Arc::new(Resource::new(name));
-        Self { resource, permitted: true, entries: BTreeMap::new(), withheld: HashSet::new(), left_out: 0 }
+        let (entries, unbound, left_open) = Default::default();
+        Self { resource, permitted: true, entries, unbound, left_open, withheld: HashSet::new(), left_out: 0 }
     }
 
     pub(super) fn device_ids(&self) -> impl Iterator<Item = DeviceId> + '_ {
@@ -61,11 +57,11 @@ impl Listing {
     }
 
     pub(super) fn slot(&self, id: DeviceId) -> Option<&Arc<Slot>> {
-        self.entries.get(&id).map(|entry| &entry.slot)
+        self.entries.get(&id)
     }
 
     pub(super) fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
-        self.entries.values().map(|entry| &entry.slot)
+        self.entries.values()
     }
 
     /// Whether a free device is kept back because another member of its group is claimed.
@@ -88,8 +84,10 @@ impl Listing {
     ) -> Change {
         let before = self.entries.get(&scene.id);
         let claimed = scene.claim().is_some();
-        let unbound_since =
-            (scene.bound() == Some(false)).then(|| before.and_then(|entry| entry.unbound_since).unwrap_or(scene.now));
+        let since = |seen: bool, known: &BTreeMap<DeviceId, Moment>| {
+            seen.then(|| known.get(&scene.id).copied().unwrap_or(scene.now))
+        };
+        let unbound_since = since(scene.bound() == Some(false), &self.unbound);
         let drop_at = unbound_since.map(|since| since + UNBOUND_GRACE);
         // What never was bound is not offered at all; what was is kept for a while.
         let offers = || drop_at.map_or(scene.bound() == Some(true), |drop_at| before.is_some() && scene.now < drop_at);
@@ -97,12 +95,11 @@ impl Listing {
             return self.drop(scene, flaps);
         }
 
-        let left_open_since =
-            scene.is_left_open().then(|| before.and_then(|entry| entry.left_open_since).unwrap_or(scene.now));
+        let left_open_since = since(scene.is_left_open(), &self.left_open);
         let stuck_at = left_open_since.map(|since| since + STUCK_AFTER);
         let stuck = stuck_at.is_some_and(|at| at <= scene.now);
 
-        let was = before.map(|entry| entry.slot.verdict());
+        let was = before.map(|slot| slot.verdict());
         let (verdict, settled_at) = self.verdict(scene, was.as_deref(), stuck, flaps);
         let by_time = [scene.companion_deadline(), drop_at].into_iter().filter(|_| !claimed);
         let by_time = by_time.chain([settled_at, stuck_at.filter(|_| !stuck), scene.patience_deadline()]);
@@ -116,10 +113,10 @@ impl Listing {
             self.withheld.remove(&scene.id);
         }
 
-        let own_word = || before.map(|entry| &entry.slot).filter(|slot| slot.group().is_none()).map(|slot| slot.word());
+        let own_word = || before.filter(|slot| slot.group().is_none()).map(|slot| slot.word());
         let word = word.or_else(own_word).unwrap_or_default();
         let blueprint = scene.blueprint(Arc::clone(&word));
-        let slot = match before.map(|entry| &entry.slot) {
+        let slot = match before {
             // A device that is gone stays what it was.
             Some(slot) if blueprint.as_ref().is_none_or(|blueprint| slot.matches(blueprint)) => {
                 change.health = change.transition.is_some() && self.resource.decide(slot, verdict);
@@ -133,7 +130,9 @@ impl Listing {
                 Arc::new(Slot::new(blueprint.unwrap_or_else(unknown), verdict))
             }
         };
-        self.entries.insert(scene.id, Entry { slot, unbound_since, left_open_since });
+        self.entries.insert(scene.id, slot);
+        note(&mut self.unbound, scene.id, unbound_since);
+        note(&mut self.left_open, scene.id, left_open_since);
         change
     }
 
@@ -166,12 +165,14 @@ impl Listing {
     }
 
     fn drop(&mut self, scene: &Scene<'_>, flaps: &mut Flaps) -> Change {
-        let Some(entry) = self.entries.remove(&scene.id) else { return Change::default() };
+        let Some(slot) = self.entries.remove(&scene.id) else { return Change::default() };
         self.withheld.remove(&scene.id);
-        if entry.slot.is_healthy() && scene.device().is_none() {
+        self.unbound.remove(&scene.id);
+        self.left_open.remove(&scene.id);
+        if slot.is_healthy() && scene.device().is_none() {
             flaps.fell(self.resource.name(), scene.id, scene.now);
         }
-        let was = Verdict::clone(&entry.slot.verdict());
+        let was = Verdict::clone(&slot.verdict());
         Change { transition: Some((Some(was), None)), table: true, ..Change::default() }
     }
 
@@ -198,5 +199,13 @@ impl Listing {
         self.resource.set_table(Table::new(slots));
         let news = std::mem::replace(&mut self.left_out, left_out) != left_out;
         news.then(|| Overflow { resource: self.resource.name().clone(), listed, left_out })
+    }
+}
+
+/// Keeps since when something is so, or forgets it.
+fn note(known: &mut BTreeMap<DeviceId, Moment>, id: DeviceId, since: Option<Moment>) {
+    match since {
+        Some(since) => _ = known.insert(id, since),
+        None => _ = known.remove(&id),
     }
 }

@@ -4,7 +4,6 @@
 //! it touches; [`Inventory::settle`] then judges exactly the marked devices, swaps the tables that changed and says what
 //! became different. Nothing is judged twice for one event, however many devices the host has.
 
-mod cdevs;
 mod flaps;
 mod held;
 mod host;
@@ -27,11 +26,15 @@ use crate::{
 };
 use flaps::Flaps;
 use listing::{Change, Listing};
-use scene::{Scene, Seen, Times};
+use scene::{Scene, Seen, Stage, Times};
+use smallvec::SmallVec;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
+
+/// The names of the resources that have to do with a device: one, as a rule.
+type Names = SmallVec<[ResourceName; 1]>;
 
 /// All that vfiod knows of this node, and what it lists because of it.
 #[derive(Debug, Default)]
@@ -42,11 +45,11 @@ pub struct Inventory {
     seen: Seen,
     listings: BTreeMap<ResourceName, Listing>,
     /// The resources that list a device: one, but for devices that were in use when they changed hands.
-    listed: HashMap<DeviceId, Vec<ResourceName>>,
+    listed: BTreeMap<DeviceId, Names>,
     words: HashMap<GroupId, Arc<GroupWord>>,
     flaps: Flaps,
-    /// Devices to judge again.
-    dirty: BTreeSet<DeviceId>,
+    /// Devices to judge again, in any order and more than once.
+    dirty: Vec<DeviceId>,
     /// When to judge which device again though nothing happens.
     alarms: BTreeSet<(Moment, DeviceId)>,
     /// When the event came because of which devices are marked.
@@ -89,8 +92,7 @@ impl Inventory {
         nodes: Option<DevNodes>,
         complete: &Completeness,
     ) {
-        let changed = self.host.replace(devices, groups, complete);
-        self.dirty.extend(changed);
+        self.host.replace(devices, groups, complete, &mut self.dirty);
         let (host, broken) = (&self.host, &mut self.seen.broken);
         broken.retain(|&id| host.device(id).is_some_and(|device| device.binding.is_vfio()));
         if let Some(nodes) = nodes {
@@ -102,29 +104,25 @@ impl Inventory {
     pub fn device_read(&mut self, id: DeviceId, device: Option<Device>) {
         let bound = |host: &Host| host.device(id).is_some_and(|device| device.binding.is_vfio());
         let was_bound = bound(&self.host);
-        let changed = self.host.set_device(id, device);
+        self.host.set_device(id, device, &mut self.dirty);
         if was_bound && !bound(&self.host) {
             self.seen.broken.remove(&id);
         }
-        self.dirty.extend(changed);
     }
 
     /// Takes the members of one group; `None` when it is gone.
     pub fn group_read(&mut self, id: GroupId, group: Option<Group>) {
-        let changed = self.host.set_group(id, group);
-        self.dirty.extend(changed);
+        self.host.set_group(id, group, &mut self.dirty);
     }
 
     /// Takes the nodes below `/dev/vfio`.
     pub fn nodes_read(&mut self, nodes: DevNodes) {
-        let changed = self.host.set_nodes(nodes);
-        self.dirty.extend(changed);
+        self.host.set_nodes(nodes, &mut self.dirty);
     }
 
     /// Takes the appearance or the loss of one node below `/dev/vfio`.
     pub fn node_changed(&mut self, node: &Node, exists: bool) {
-        let changed = self.host.set_node(node, exists);
-        self.dirty.extend(changed);
+        self.host.set_node(node, exists, &mut self.dirty);
     }
 
     /// Takes a grant that was answered to the kubelet.
@@ -163,9 +161,11 @@ impl Inventory {
             && at <= now
         {
             self.alarms.pop_first();
-            self.dirty.insert(device);
+            self.dirty.push(device);
         }
-        let dirty = std::mem::take(&mut self.dirty);
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.sort(); // it is made of runs in order, which a stable sort only has to merge
+        dirty.dedup();
         self.settle_words(&dirty, now);
         let mut outcome = Outcome { opened: std::mem::take(&mut self.opened), ..Outcome::default() };
         let (mut tables, mut changed) = (BTreeSet::new(), BTreeSet::new());
@@ -201,7 +201,7 @@ impl Inventory {
     /// Whether a container that was given `devices` of `resource` may start.
     #[must_use]
     pub fn fence(&self, resource: &str, devices: &[DeviceId]) -> Fence {
-        fence(&self.ledger, resource, devices, |device| self.host.group_members(device).iter())
+        fence(&self.ledger, resource, devices, |device| self.host.group_members(device))
     }
 
     /// The claims on this node.
@@ -230,17 +230,20 @@ impl Inventory {
     }
 
     fn mark_with_group(&mut self, id: DeviceId) {
-        self.dirty.insert(id);
+        self.dirty.push(id);
         self.dirty.extend(self.host.group_members(id));
     }
 
     /// Brings the claim words of the groups of `dirty` up to what the ledger knows.
-    fn settle_words(&mut self, dirty: &BTreeSet<DeviceId>, now: Moment) {
+    fn settle_words(&mut self, dirty: &[DeviceId], now: Moment) {
+        if self.words.is_empty() {
+            return;
+        }
         let groups: BTreeSet<GroupId> = dirty.iter().filter_map(|&id| self.host.group_of(id)).collect();
         for group in groups {
             let Some(word) = self.words.get(&group) else { continue };
             let seen = word.load();
-            let claims = || self.host.members_of(group).iter().flat_map(|&member| self.ledger.of(member));
+            let claims = || self.host.members_of(group).flat_map(|member| self.ledger.of(member));
             let newest = claims().map(|(_, claim)| claim.since).max().unwrap_or_default();
             let unheard = seen.moment().as_micros() > newest.as_micros() && now < seen.moment() + PENDING_GRACE;
             if seen.state() == ClaimState::Pending && unheard {
@@ -262,7 +265,7 @@ impl Inventory {
 
     /// Tells the tables that list members of a group that the claim on it was settled.
     fn claim_settled(&self, group: GroupId) {
-        for &member in self.host.members_of(group) {
+        for member in self.host.members_of(group) {
             for name in self.listed.get(&member).into_iter().flatten() {
                 if let Some(listing) = self.listings.get(name) {
                     listing.resource.claim_settled(member);
@@ -272,7 +275,8 @@ impl Inventory {
     }
 
     fn scene<'a>(&'a self, resource: Option<&'a str>, id: DeviceId, now: Moment) -> Scene<'a> {
-        Scene { host: &self.host, ledger: &self.ledger, permit: &self.permit, seen: &self.seen, resource, id, now }
+        let Self { host, ledger, permit, seen, .. } = self;
+        Stage { host, ledger, permit, seen, now }.scene(resource, id)
     }
 
     /// The served resource that permits a device now.
@@ -283,21 +287,27 @@ impl Inventory {
 
     /// The resources that list a device, or should: the one that permits it, those that did when it was listed, and
     /// those under which it is claimed.
-    fn concerned(&self, id: DeviceId, target: Option<&ResourceName>) -> BTreeSet<ResourceName> {
+    fn concerned(&self, id: DeviceId, target: Option<&ResourceName>) -> Names {
         let listing = self.listed.get(&id).into_iter().flatten();
         let claimed =
             self.ledger.of(id).filter_map(|(name, _)| self.listings.get_key_value(name)).map(|(name, _)| name);
-        target.into_iter().chain(listing).chain(claimed).cloned().collect()
+        let mut names: Names = target.into_iter().chain(listing).chain(claimed).cloned().collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// Judges one device under one resource.
     fn judge(&mut self, resource: &ResourceName, id: DeviceId, target: bool, now: Moment) -> Change {
         let Some(listing) = self.listings.get_mut(resource) else { return Change::default() };
         let (host, ledger, permit, seen) = (&self.host, &self.ledger, &self.permit, &self.seen);
-        let scene = Scene { host, ledger, permit, seen, resource: Some(resource.as_str()), id, now };
-        let word = host.group_of(id).map(|group| Arc::clone(self.words.entry(group).or_default()));
+        let scene = Stage { host, ledger, permit, seen, now }.scene(Some(resource.as_str()), id);
+        let word = scene
+            .device()
+            .and_then(|device| device.group)
+            .map(|group| Arc::clone(self.words.entry(group).or_default()));
         let change = listing.judge(&scene, target, word, &mut self.flaps);
-        let names = self.listed.entry(id).or_insert_with(|| Vec::with_capacity(1));
+        let names = self.listed.entry(id).or_default();
         names.retain(|name| name != resource);
         if listing.slot(id).is_some() {
             names.push(resource.clone());

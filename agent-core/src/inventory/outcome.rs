@@ -1,7 +1,7 @@
 //! What a settling changed.
 
 use crate::{allocator::Resource, device::DeviceId, health::Verdict, ownership::Moment, permit::ResourceName};
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 /// What became different; everything in it is worth a line in the log.
 #[derive(Debug, Default)]
@@ -16,8 +16,8 @@ pub struct Outcome {
     pub transitions: Vec<Transition>,
     /// Resources that have more devices than a message holds.
     pub overflows: Vec<Overflow>,
-    /// Every device whose facts changed, whether its verdict did or not.
-    pub judged: BTreeSet<DeviceId>,
+    /// Every device whose facts changed, whether its verdict did or not, in the order of their ids.
+    pub judged: Vec<DeviceId>,
     /// When to settle again although nothing happens.
     pub wake: Option<Moment>,
 }

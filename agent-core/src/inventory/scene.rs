@@ -46,11 +46,35 @@ pub(super) struct Scene<'a> {
     pub(super) resource: Option<&'a str>,
     pub(super) id: DeviceId,
     pub(super) now: Moment,
+    /// The device, where the host has it; looked up once, because all that follows asks for it.
+    device: Option<&'a Device>,
+    /// Its group.
+    group: Option<&'a Group>,
+}
+
+/// What all scenes of one moment have in common.
+#[derive(Clone, Copy)]
+pub(super) struct Stage<'a> {
+    pub(super) host: &'a Host,
+    pub(super) ledger: &'a Ledger,
+    pub(super) permit: &'a Permit,
+    pub(super) seen: &'a Seen,
+    pub(super) now: Moment,
+}
+
+impl<'a> Stage<'a> {
+    /// One device under one resource.
+    pub(super) fn scene(self, resource: Option<&'a str>, id: DeviceId) -> Scene<'a> {
+        let Self { host, ledger, permit, seen, now } = self;
+        let device = host.device(id);
+        let group = device.and_then(|device| host.group(device.group?));
+        Scene { host, ledger, permit, seen, resource, id, now, device, group }
+    }
 }
 
 impl<'a> Scene<'a> {
-    pub(super) fn device(&self) -> Option<&'a Device> {
-        self.host.device(self.id)
+    pub(super) const fn device(&self) -> Option<&'a Device> {
+        self.device
     }
 
     /// Its claim under the resource; under any, where it is judged for itself.
@@ -66,8 +90,8 @@ impl<'a> Scene<'a> {
         self.device().map(|device| device.binding.is_vfio())
     }
 
-    pub(super) fn group(&self) -> Option<&'a Group> {
-        self.host.group(self.device()?.group?)
+    pub(super) const fn group(&self) -> Option<&'a Group> {
+        self.group
     }
 
     /// What its slot is made of; none where the host does not have it.
@@ -164,7 +188,7 @@ impl<'a> Scene<'a> {
     /// What is open of the device and its group, the device itself first.
     fn open_objects(&self) -> impl Iterator<Item = (Object, &'a Held)> + use<'a> {
         let holdings = &self.seen.holdings;
-        let group = self.host.group_of(self.id).map(Object::Group);
+        let group = self.device.and_then(|device| device.group).map(Object::Group);
         let objects = self.members().map(Object::Device).chain(group);
         objects.filter_map(move |object| holdings.get(object).map(|held| (object, held)))
     }
@@ -182,7 +206,7 @@ impl<'a> Scene<'a> {
     /// The other members of its group.
     fn others(&self) -> impl Iterator<Item = DeviceId> + use<'a> {
         let id = self.id;
-        self.host.group_members(id).iter().copied().filter(move |&member| member != id)
+        self.group.into_iter().flat_map(Group::devices).filter(move |&member| member != id)
     }
 
     fn is_allocatable(&self, id: DeviceId) -> bool {

@@ -32,16 +32,16 @@ pub struct Conflict {
 /// group, the one whose claim is the oldest.
 ///
 /// `siblings` yields the members of a device's IOMMU group, the device itself included.
-pub fn fence<'m, I>(ledger: &Ledger, resource: &str, devices: &[DeviceId], siblings: impl Fn(DeviceId) -> I) -> Fence
+pub fn fence<I>(ledger: &Ledger, resource: &str, devices: &[DeviceId], siblings: impl Fn(DeviceId) -> I) -> Fence
 where
-    I: Iterator<Item = &'m DeviceId>,
+    I: Iterator<Item = DeviceId>,
 {
     // A claim that the ledger has lost counts as the youngest.
     let lost = Claim::pending(Moment::ZERO, u64::MAX);
     let mut unknown = None;
     for &device in devices {
         let mine = ledger.claim(resource, device).unwrap_or(&lost);
-        for &other in siblings(device) {
+        for other in siblings(device) {
             for (other_resource, theirs) in ledger.of(other) {
                 let asked_for = other_resource == resource && devices.contains(&other);
                 let precedence = if asked_for { Precedence::SamePod } else { precedence(mine, theirs) };

@@ -4,9 +4,11 @@ use super::{
     fault::{Cause, Consequence, Fault},
     folder::{Folder, Scratch},
     host_root::HostRoot,
+    reader::Reader,
 };
 use rustix::io::Errno;
-use vfiod_core::device::{DeviceId, GroupId};
+use std::sync::Arc;
+use vfiod_core::device::{CdevName, CdevNames, DeviceId, GroupId, is_vfio_driver};
 
 /// The list of devices of one bus.
 pub(super) struct List {
@@ -72,9 +74,10 @@ impl Entry {
     }
 
     /// The name of the bound driver.
-    pub(super) fn driver(&self, scratch: &mut Scratch) -> Result<Option<String>, Fault> {
+    pub(super) fn driver(&self, reader: &mut Reader<'_>) -> Result<Option<Arc<str>>, Fault> {
+        let Reader { scratch, names, .. } = reader;
         match self.folder.link("driver", scratch) {
-            Ok(name) => Ok(name.map(|name| String::from_utf8_lossy(name).into_owned())),
+            Ok(name) => Ok(name.map(|name| names.of(name))),
             Err(errno) => Err(self.fault("driver", errno, Consequence::DeviceLeftOut)),
         }
     }
@@ -109,13 +112,18 @@ impl Entry {
 
     /// The names of the device's nodes below `/dev/vfio/devices`, sorted. The folder exists while the device is
     /// registered with VFIO (kernel: `drivers/vfio/vfio_main.c`, class `vfio-dev`, from 6.1 on).
-    pub(super) fn cdevs(&self, faults: &mut Vec<Fault>) -> Vec<String> {
-        let mut names = Vec::new();
-        match self.folder.names("vfio-dev", |name| names.push(String::from_utf8_lossy(name).into_owned())) {
-            Ok(()) | Err(Errno::NOENT | Errno::NODEV) => {
-                names.sort_unstable();
-                names.shrink_to_fit(); // it is one, of thousands of devices
-            }
+    ///
+    /// What was read of the whole host is believed where the driver says the same; else one of the two has changed since.
+    pub(super) fn cdevs(&self, driver: Option<&str>, reader: &Reader<'_>, faults: &mut Vec<Fault>) -> CdevNames {
+        let known = reader.known.cdevs.map(|cdevs| cdevs.of(self.id));
+        if let Some(known) = known
+            && (if known.is_empty() { driver.is_none() } else { driver.is_some_and(is_vfio_driver) })
+        {
+            return known;
+        }
+        let mut names = CdevNames::new();
+        match self.folder.names("vfio-dev", |name| names.push(CdevName::from(&*String::from_utf8_lossy(name)))) {
+            Ok(()) | Err(Errno::NOENT | Errno::NODEV) => names.sort_unstable(),
             Err(errno) => {
                 names.clear();
                 faults.push(self.fault("vfio-dev", errno, Consequence::WithoutCdevs));

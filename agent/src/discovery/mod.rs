@@ -4,6 +4,7 @@
 //! /sys/bus/pci/devices ─────> pci ───┐
 //! /sys/bus/mdev/devices ────> mdev ──┼─> scan: devices, groups, nodes, and the faults met on the way
 //! /sys/kernel/iommu_groups ─> iommu ─┤
+//! /sys/class/vfio-dev ──────> cdevs ─┤
 //! /dev/vfio ────────────────> nodes ─┘
 //! ```
 //!
@@ -17,6 +18,7 @@
 //! - The last component of a link is what counts; its target need not exist. Nothing is canonicalised.
 //! - Paths in answers are the host's own: the [`HostRoot`] is only a place to read from.
 
+mod cdevs;
 mod entry;
 mod fault;
 mod folder;
@@ -25,6 +27,7 @@ mod iommu;
 mod mdev;
 mod nodes;
 mod pci;
+mod reader;
 mod scan;
 mod target;
 

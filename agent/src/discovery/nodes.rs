@@ -7,7 +7,7 @@ use super::{
     host_root::HostRoot,
 };
 use rustix::io::Errno;
-use vfiod_core::device::{DevNodes, GroupId};
+use vfiod_core::device::{CdevName, DevNodes, GroupId};
 
 const GROUPS: &str = "/dev/vfio";
 const CDEVS: &str = "/dev/vfio/devices";
@@ -29,7 +29,7 @@ pub fn read_nodes(root: &HostRoot) -> Result<DevNodes, Fault> {
         },
     })?;
     each_name(root, CDEVS, |name| {
-        nodes.cdevs.insert(String::from_utf8_lossy(name).into_owned());
+        nodes.cdevs.insert(CdevName::from(&*String::from_utf8_lossy(name)));
     })?;
     Ok(nodes)
 }

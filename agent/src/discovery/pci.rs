@@ -4,6 +4,7 @@ use super::{
     entry::{Entry, List, number},
     fault::{Cause, Consequence, Fault},
     folder::Scratch,
+    reader::Reader,
 };
 use rustix::io::Errno;
 use vfiod_core::device::{Bdf, Binding, Device, Kind, PciId, is_vfio_driver};
@@ -15,26 +16,29 @@ pub(super) const LIST: &str = "/sys/bus/pci/devices";
 pub(super) fn read(
     list: &List,
     bdf: Bdf,
-    scratch: &mut Scratch,
+    reader: &mut Reader<'_>,
     faults: &mut Vec<Fault>,
 ) -> Result<Option<Device>, Fault> {
     let Some(entry) = list.entry(bdf.into())? else { return Ok(None) };
-    let Identity { pci_id, class } = match identity(&entry, scratch) {
+    let Identity { pci_id, class } = match identity(&entry, &mut reader.scratch) {
         Ok(identity) => identity,
         Err(_) if !list.still_has(entry.id) => return Ok(None),
         Err(fault) => return Err(fault),
     };
-    let driver = entry.driver(scratch)?;
-    let group = entry.group(scratch)?;
+    let driver = entry.driver(reader)?;
+    let group = entry.group(&mut reader.scratch)?;
     if (driver.is_none() || group.is_none()) && !has_identity(&entry) {
         return Ok(None); // it vanished meanwhile: what is missing says nothing
     }
+    let cdevs = entry.cdevs(driver.as_deref(), reader, faults);
+    let scratch = &mut reader.scratch;
     let physfn = physfn(&entry, scratch, faults);
-    let cdevs = entry.cdevs(faults);
     let binding = match driver {
         None => Binding::Unbound,
         Some(name) if is_vfio_driver(&name) || !cdevs.is_empty() => Binding::Vfio(name),
-        Some(name) if name == "nvidia" && physfn.is_some() && has_vgpu(&entry, scratch, faults) => Binding::Vfio(name),
+        Some(name) if &*name == "nvidia" && physfn.is_some() && has_vgpu(&entry, scratch, faults) => {
+            Binding::Vfio(name)
+        }
         Some(name) => Binding::Host(name),
     };
     let numa = entry.numa("numa_node", scratch, faults);
@@ -43,18 +47,23 @@ pub(super) fn read(
 }
 
 /// What a function is: its `PCI_ID=` and `PCI_CLASS=`.
+#[derive(Debug, PartialEq, Eq)]
 struct Identity {
     pci_id: PciId,
     /// 24 bits; 0 where it cannot be read.
     class: u32,
 }
 
-/// Reads `vendor`, `device` and `class`, which say what the lines `PCI_ID=` and `PCI_CLASS=` of `uevent` say.
+/// Reads `modalias`, which says all of it at once, or else `vendor`, `device` and `class`: they say what the lines `PCI_ID=`
+/// and `PCI_CLASS=` of `uevent` say.
 ///
 /// `uevent` itself is read only where they are missing: while an unbind or an unplug waits for somebody to close the device,
 /// every reader of its `uevent` sleeps with it and cannot even be killed (kernel 6.1: `drivers/base/core.c`, `uevent_show`
 /// takes the device's lock, which `device_release_driver` holds).
 fn identity(entry: &Entry, scratch: &mut Scratch) -> Result<Identity, Fault> {
+    if let Some(identity) = entry.folder.text("modalias", scratch).ok().and_then(Identity::from_modalias) {
+        return Ok(identity);
+    }
     let vendor = hexadecimal(entry, "vendor", scratch)?;
     let product = hexadecimal(entry, "device", scratch)?;
     if let (Some(vendor), Some(product)) = (vendor, product) {
@@ -70,7 +79,25 @@ fn identity(entry: &Entry, scratch: &mut Scratch) -> Result<Identity, Fault> {
 
 /// Whether the function is still there to be known: the files go before the folder does.
 fn has_identity(entry: &Entry) -> bool {
-    ["vendor", "uevent"].iter().any(|file| entry.folder.has(*file).unwrap_or(true))
+    ["modalias", "vendor", "uevent"].iter().any(|file| entry.folder.has(*file).unwrap_or(true))
+}
+
+impl Identity {
+    /// Reads `pci:v000010DEd00001EB8sv000010DEsd000012A2bc03sc02i00` (kernel: `drivers/pci/pci-sysfs.c`, `modalias_show`).
+    fn from_modalias(text: &[u8]) -> Option<Self> {
+        let mut rest = text.trim_ascii_end();
+        let mut number = |before: &[u8], digits: usize| {
+            let (number, after) = rest.strip_prefix(before)?.split_at_checked(digits)?;
+            rest = after;
+            let plain = number.iter().all(u8::is_ascii_hexdigit);
+            u32::from_str_radix(std::str::from_utf8(number).ok().filter(|_| plain)?, 16).ok()
+        };
+        let (vendor, product) = (number(b"pci:v", 8)?, number(b"d", 8)?);
+        let _board = (number(b"sv", 8)?, number(b"sd", 8)?);
+        let class = number(b"bc", 2)? << 16 | number(b"sc", 2)? << 8 | number(b"i", 2)?;
+        let pci_id = PciId { vendor: vendor.try_into().ok()?, product: product.try_into().ok()? };
+        rest.is_empty().then_some(Self { pci_id, class })
+    }
 }
 
 /// A number such as `0x10de`; `None` where the file is missing.
@@ -149,6 +176,22 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
+    fn a_modalias_says_all_or_nothing() {
+        let text = b"pci:v000010DEd00001EB8sv000010DEsd000012A2bc03sc02i00\n";
+        let pci_id = PciId { vendor: 0x10de, product: 0x1eb8 };
+        assert_eq!(Identity::from_modalias(text), Some(Identity { pci_id, class: 0x03_0200 }));
+        for cut in 0..text.len() - 1 {
+            assert_eq!(Identity::from_modalias(&text[..cut]), None);
+        }
+        for text in [
+            "pci:v000110DEd00001EB8sv000010DEsd000012A2bc03sc02i00",
+            "pci:v+00010DEd00001EB8sv000010DEsd000012A2bc03sc02i00",
+        ] {
+            assert_eq!(Identity::from_modalias(text.as_bytes()), None);
+        }
+    }
+
+    #[test]
     fn lines_around_the_id_may_be_anything() {
         let uevent = Uevent::parse(b"DRIVER=\xff\xfe\nPCI_CLASS=30200\nPCI_ID=10DE:1eb8\nPCI_SLOT_NAME=0000:3b:00.0");
         assert_eq!(uevent.pci_id.unwrap().to_string(), "10de:1eb8");
@@ -165,7 +208,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_survived(text in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Uevent::parse(&text);
+            let _ = (Uevent::parse(&text), Identity::from_modalias(&text));
         }
     }
 }

@@ -1,18 +1,23 @@
 //! The whole host, read once.
 
 use super::{
+    cdevs::Cdevs,
     entry::List,
     fault::{Cause, Consequence, Fault},
-    folder::{Folder, Scratch},
+    folder::Folder,
     host_root::HostRoot,
     iommu, mdev,
     nodes::read_nodes,
     pci,
+    reader::{Known, Reader},
     target::read_from,
 };
 use rustix::io::Errno;
-use std::thread;
-use vfiod_core::device::{DevNodes, Device, DeviceId, Group, GroupId, Member};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+use vfiod_core::device::{DevNodes, Device, DeviceId, Group, GroupId, Member, MemberName, Members};
 
 /// What one scan found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,19 +63,20 @@ impl Scan {
 #[must_use]
 pub fn scan(root: &HostRoot) -> Scan {
     let mut scan = Scan::default();
-    scan.complete.pci = scan_list(root, pci::LIST, false, &mut scan);
-    scan.complete.mdev = scan_list(root, mdev::LIST, true, &mut scan);
+    let cdevs = Cdevs::read(root);
+    let nodes = read_nodes(root).map_err(|fault| scan.faults.push(fault)).ok();
+    let known = Known { cdevs: cdevs.as_ref(), nodes: nodes.as_ref() };
+    scan.complete.pci = scan_list(root, pci::LIST, known, &mut scan);
+    scan.complete.mdev = scan_list(root, mdev::LIST, known, &mut scan);
     scan.devices.sort_unstable_by_key(|device| device.id);
-    scan_groups(root, &mut scan);
-    match read_nodes(root) {
-        Ok(nodes) => scan.nodes = Some(nodes),
-        Err(fault) => scan.faults.push(fault),
-    }
+    scan_groups(root, known, &mut scan);
+    scan.nodes = nodes;
     scan
 }
 
 /// Reads the devices of one bus; false where the list could not be read to its end.
-fn scan_list(root: &HostRoot, path: &'static str, mdevs: bool, scan: &mut Scan) -> bool {
+fn scan_list(root: &HostRoot, path: &'static str, known: Known<'_>, scan: &mut Scan) -> bool {
+    let mdevs = path == mdev::LIST;
     let list = match List::open(root, path) {
         Ok(Some(list)) => list,
         Ok(None) => return true,
@@ -91,9 +97,9 @@ fn scan_list(root: &HostRoot, path: &'static str, mdevs: bool, scan: &mut Scan) 
         scan.faults.push(Fault::new(path, errno, Consequence::ListIncomplete));
     }
     for (devices, faults) in on_two_threads(&ids, |ids| {
-        let (mut devices, mut faults, mut scratch) = (Vec::with_capacity(ids.len()), Vec::new(), Scratch::new());
+        let (mut devices, mut faults, mut reader) = (Vec::new(), Vec::new(), Reader::new(known));
         for &id in ids {
-            match read_from(&list, id, &mut scratch, &mut faults) {
+            match read_from(&list, id, &mut reader, &mut faults) {
                 Ok(device) => devices.extend(device),
                 Err(fault) => faults.push(fault),
             }
@@ -108,13 +114,11 @@ fn scan_list(root: &HostRoot, path: &'static str, mdevs: bool, scan: &mut Scan) 
 
 /// The id that a name stands for. The kernel writes each in one way only; another spelling could not be opened again.
 fn id_of(name: &[u8], mdev: bool) -> Option<DeviceId> {
-    let name = std::str::from_utf8(name).ok()?;
-    let id: DeviceId = name.parse().ok()?;
-    (id.is_mdev() == mdev && !name.bytes().any(|byte| byte.is_ascii_uppercase())).then_some(id)
+    DeviceId::from_name(name).filter(|id| id.is_mdev() == mdev)
 }
 
 /// Reads all groups, and adds to each those devices whose own link names it.
-fn scan_groups(root: &HostRoot, scan: &mut Scan) {
+fn scan_groups(root: &HostRoot, known: Known<'_>, scan: &mut Scan) {
     let mut linked: Vec<(GroupId, &Device)> =
         scan.devices.iter().filter_map(|device| Some((device.group?, device))).collect();
     linked.sort_unstable_by_key(|(group, device)| (*group, device.id));
@@ -134,23 +138,23 @@ fn scan_groups(root: &HostRoot, scan: &mut Scan) {
     }
     ids.sort_unstable();
     ids.dedup();
-    let known = |name: &str| -> Option<Member> { Some(Member::from(scan.device(name.parse().ok()?)?)) };
+    let member = |id: DeviceId| scan.device(id).map(Member::from);
     let parts = on_two_threads(&ids, |ids| {
-        let (mut groups, mut faults, mut scratch) = (Vec::with_capacity(ids.len()), Vec::new(), Scratch::new());
+        let (mut groups, mut faults, mut reader) = (Vec::new(), Vec::new(), Reader::new(known));
         for &id in ids {
-            let read = folder.as_ref().map_or(Ok(None), |groups| {
-                iommu::read(groups, id, &mut |name, _| known(name), &mut scratch, &mut faults)
-            });
+            let read = folder
+                .as_ref()
+                .map_or(Ok(None), |groups| iommu::read(groups, id, &mut |id, _| member(id), &mut reader, &mut faults));
             let mut group = read.unwrap_or_else(|fault| {
                 faults.push(fault);
                 None
             });
             let from = linked.partition_point(|(group, _)| *group < id);
             for (_, device) in linked.iter().skip(from).take_while(|(group, _)| *group == id) {
-                let group = group.get_or_insert_with(|| Group { id, noiommu: false, members: Vec::new() });
-                let member = Member::from(*device);
-                if let Err(at) = group.members.binary_search_by(|other| other.name.cmp(&member.name)) {
-                    group.members.insert(at, member);
+                let group = group.get_or_insert_with(|| Group { id, noiommu: false, members: Members::new() });
+                let name = MemberName::Device(device.id);
+                if let Err(at) = group.members.binary_search_by(|other| other.name.cmp(&name)) {
+                    group.members.insert(at, Member::from(*device));
                 }
             }
             groups.extend(group);
@@ -161,21 +165,26 @@ fn scan_groups(root: &HostRoot, scan: &mut Scan) {
         scan.groups.extend(groups);
         scan.faults.extend(faults);
     }
+    scan.groups.sort_unstable_by_key(|group| group.id);
 }
 
 /// Below this many items a second thread costs more than it saves.
 const WORTH_A_THREAD: usize = 64;
 
-/// Splits the work between this thread and one more; results come in the order of the items. Two threads read sysfs in
-/// little more than half the time of one, and no more are taken from a host whose CPUs belong to virtual machines.
-fn on_two_threads<T: Sync, R: Send>(items: &[T], work: impl Fn(&[T]) -> R + Sync) -> [R; 2] {
+/// Shares the items between this thread and one more: each takes the next when it is done with one. Two threads read sysfs
+/// in little more than half the time of one, and no more are taken from a host whose CPUs belong to virtual machines.
+pub(super) fn on_two_threads<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&mut dyn Iterator<Item = &T>) -> R + Sync,
+) -> [R; 2] {
+    let taken = AtomicUsize::new(0);
+    let run = || work(&mut std::iter::from_fn(|| items.get(taken.fetch_add(1, Ordering::Relaxed))));
     if items.len() < WORTH_A_THREAD {
-        return [work(items), work(&[])];
+        return [run(), work(&mut std::iter::empty())];
     }
-    let (first, second) = items.split_at(items.len() / 2);
     thread::scope(|scope| {
-        let other = scope.spawn(|| work(second));
-        let first = work(first);
+        let other = scope.spawn(run);
+        let first = run();
         match other.join() {
             Ok(second) => [first, second],
             Err(panic) => std::panic::resume_unwind(panic),

@@ -1,6 +1,12 @@
 //! One device, read because an event named it.
 
-use super::{entry::List, fault::Fault, folder::Scratch, host_root::HostRoot, mdev, pci};
+use super::{
+    entry::List,
+    fault::Fault,
+    host_root::HostRoot,
+    mdev, pci,
+    reader::{Known, Reader},
+};
 use vfiod_core::device::{Device, DeviceId};
 
 /// What reading one device gave.
@@ -19,7 +25,7 @@ pub enum Reading {
 pub fn read_device(root: &HostRoot, id: DeviceId) -> Reading {
     let path = if id.is_mdev() { mdev::LIST } else { pci::LIST };
     let reading = List::open(root, path).and_then(|list| match list {
-        Some(list) => read_from(&list, id, &mut Scratch::new(), &mut Vec::new()),
+        Some(list) => read_from(&list, id, &mut Reader::new(Known::default()), &mut Vec::new()),
         None => Ok(None),
     });
     match reading {
@@ -36,14 +42,14 @@ const ATTEMPTS: usize = 3;
 pub(super) fn read_from(
     list: &List,
     id: DeviceId,
-    scratch: &mut Scratch,
+    reader: &mut Reader<'_>,
     faults: &mut Vec<Fault>,
 ) -> Result<Option<Device>, Fault> {
     let mut attempt = || {
         let mut minor = Vec::new();
         let read = match id {
-            DeviceId::Pci(bdf) => pci::read(list, bdf, scratch, &mut minor),
-            DeviceId::Mdev(uuid) => mdev::read(list, uuid, scratch, &mut minor),
+            DeviceId::Pci(bdf) => pci::read(list, bdf, reader, &mut minor),
+            DeviceId::Mdev(uuid) => mdev::read(list, uuid, reader, &mut minor),
         };
         (read, minor)
     };

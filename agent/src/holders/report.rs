@@ -28,11 +28,11 @@ pub fn held(inventory: &Inventory, tracker: &Tracker) -> status::HoldersReply {
         Object::Device(_) => true,
         Object::Group(group) => {
             let shown_by_a_device = |pid: u32| {
-                let members = inventory.host().members_of(group).iter();
-                members.filter_map(|&id| holdings.get(Object::Device(id))).any(|held| held.shows(pid))
+                let members = inventory.host().members_of(group);
+                let mut held = members.filter_map(|id| holdings.get(Object::Device(id)));
+                held.any(|held| held.shows(pid))
             };
-            let device_open =
-                inventory.host().members_of(group).iter().any(|&id| holdings.get(Object::Device(id)).is_some());
+            let device_open = inventory.host().members_of(group).any(|id| holdings.get(Object::Device(id)).is_some());
             if held.by.is_empty() {
                 !device_open
             } else {
@@ -117,15 +117,15 @@ fn held_object(inventory: &Inventory, tracker: &Tracker, object: Object, held: &
     let device = match object {
         Object::Group(group) => {
             let ids = inventory.host().members_of(group);
-            let claims = ids.iter().flat_map(|&id| inventory.ledger().of(id));
-            let claim = claims.into_iter().find(|(_, claim)| claim.owner().is_some());
+            let mut claims = ids.clone().flat_map(|id| inventory.ledger().of(id));
+            let claim = claims.find(|(_, claim)| claim.owner().is_some());
             return status::HeldObject {
                 kind: "group".into(),
                 id: group.to_string(),
                 iommu_group: Some(group),
                 resource: claim.map(|(resource, _)| resource.to_owned()),
                 owner: claim.and_then(|(_, claim)| claim.owner()).map(owner),
-                members: ids.iter().map(ToString::to_string).collect(),
+                members: ids.map(|id| id.to_string()).collect(),
                 ..base
             };
         }
@@ -158,11 +158,12 @@ fn standing(inventory: &Inventory, device: DeviceId) -> (Option<String>, Option<
 fn holder(inventory: &Inventory, tracker: &Tracker, object: Object, opening: &Opening) -> status::Holder {
     let process = &opening.process;
     let claims = || {
-        let ids = match object {
-            Object::Device(device) => inventory.host().group_members(device),
-            Object::Group(group) => inventory.host().members_of(group),
+        let group = match object {
+            Object::Device(device) => inventory.host().group_of(device),
+            Object::Group(group) => Some(group),
         };
-        ids.iter().flat_map(|&id| inventory.ledger().of(id)).map(|(_, claim)| claim)
+        let ids = group.into_iter().flat_map(|group| inventory.host().members_of(group));
+        ids.flat_map(|id| inventory.ledger().of(id)).map(|(_, claim)| claim)
     };
     let place = process.place.clone().unwrap_or_default();
     let named = |claim: &Claim| {

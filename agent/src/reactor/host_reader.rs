@@ -132,10 +132,8 @@ impl Wishes {
         let mut devices = self.devices;
         for id in self.groups {
             targets.group(root, id);
-            let members = targets.groups.last().and_then(|(_, group)| group.as_ref());
-            let ids =
-                members.into_iter().flat_map(|group| &group.members).filter_map(|m| m.name.parse::<DeviceId>().ok());
-            devices.extend(ids);
+            let group = targets.groups.last().and_then(|(_, group)| group.as_ref());
+            devices.extend(group.into_iter().flat_map(Group::devices));
         }
         for id in devices {
             match read_device(root, id) {

@@ -1,9 +1,9 @@
 //! The measurement: `cargo xtask bench` builds it, and starts it with the binaries.
 
 use clap::Parser;
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 use vfiod_benches::{
-    run::{Plan, run},
+    run::{Part, Plan, run},
     server::Contestant,
 };
 
@@ -23,6 +23,13 @@ struct Args {
     /// Where the time of each path goes, instead of how long it is
     #[arg(long, conflicts_with_all = ["compare", "json"])]
     budget: bool,
+    /// Only starts, and the memory after them
+    #[arg(long, conflicts_with_all = ["churn", "budget"])]
+    starts: bool,
+    /// Only work without end, for so many minutes: nodes go and come, devices are allocated, unplugged and plugged in, and
+    /// the kubelet restarts; the memory is printed as it goes
+    #[arg(long, value_name = "MINUTES", conflicts_with = "budget")]
+    churn: Option<f64>,
     /// A shell command that starts another device plugin, measured in the same run; it finds BENCH_KUBELET_DIR,
     /// BENCH_HOST_ROOT, BENCH_CONFIG and BENCH_RESOURCE in its environment
     #[arg(long, value_name = "CMD")]
@@ -33,7 +40,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let Args { vfiod, floor, quick, budget, compare, json } = Args::parse();
+    let Args { vfiod, floor, quick, budget, starts, churn, compare, json } = Args::parse();
     if budget {
         let told = Contestant::vfiod(vfiod)
             .and_then(|vfiod| vfiod_benches::budget::budget(&vfiod, &Contestant::floor("floor", floor), quick));
@@ -45,7 +52,12 @@ fn main() -> ExitCode {
             }
         };
     }
-    let report = match run(&Plan { vfiod, floor, quick, compare }) {
+    let part = match churn {
+        Some(minutes) => Part::Churn(Duration::from_secs_f64(minutes.clamp(0.0, 1e6) * 60.0)),
+        None if starts => Part::Starts,
+        None => Part::All,
+    };
+    let report = match run(&Plan { vfiod, floor, quick, part, compare }) {
         Ok(report) => report,
         Err(error) => {
             eprintln!("error: {error:#}");

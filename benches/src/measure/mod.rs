@@ -1,11 +1,13 @@
 //! The figures: each function measures on one fresh start, and gives the values of one block.
 
 mod calls;
+mod churn;
 mod health;
 mod life;
 mod storm;
 
 pub use calls::calls;
+pub use churn::churn;
 pub(crate) use health::burst;
 pub use health::health;
 pub(crate) use life::{all_plugins, kubelet_is_gone, settle};

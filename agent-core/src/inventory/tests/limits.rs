@@ -18,9 +18,9 @@ fn many(count: u32) -> World {
         let device = world.devices.get_mut(&id).unwrap();
         device.kind = Kind::Pci { pci_id: "10de:1eb8".parse().unwrap(), class: 0x03_0000, physfn: None };
         device.group = Some(number);
-        device.cdevs = vec![format!("vfio{number}")];
+        device.cdevs = [crate::device::CdevName::Numbered(number)].into();
         world.nodes.groups.insert(number);
-        world.nodes.cdevs.insert(format!("vfio{number}"));
+        world.nodes.cdevs.insert(crate::device::CdevName::Numbered(number));
     }
     world
 }
@@ -33,7 +33,7 @@ fn a_list_that_the_kubelet_could_not_receive_is_cut_and_what_is_in_use_stays_on_
     let vgpus = ids.iter().zip(0..).map(|(&id, group)| {
         let kind = Kind::Mdev { type_name: "GRID T4-1Q".into(), type_id: "nvidia-222".into(), parent: "pf".into() };
         let binding = Binding::Vfio("vfio_mdev".into());
-        Device { id, kind, binding, group: Some(group), numa: None, cdevs: Vec::new() }
+        Device { id, kind, binding, group: Some(group), numa: None, cdevs: Default::default() }
     });
     node.world.nodes.groups.extend(0..90_000);
     node.inventory.scanned(vgpus.collect(), Vec::new(), Some(node.world.nodes.clone()), &COMPLETE);

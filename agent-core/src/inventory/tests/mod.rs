@@ -77,7 +77,7 @@ impl World {
         let kind = Kind::Pci { pci_id: pci_id.parse().unwrap(), class: 0x03_0000, physfn: None };
         let binding = Binding::Vfio("vfio-pci".into());
         let group = Some(GroupId::from(bdf.bus()));
-        self.devices.insert(id, Device { id, kind, binding, group, numa: Some(0), cdevs: Vec::new() });
+        self.devices.insert(id, Device { id, kind, binding, group, numa: Some(0), cdevs: Default::default() });
         self.nodes.groups.extend(group);
     }
 
@@ -87,7 +87,7 @@ impl World {
         let kind = Kind::Mdev { type_name, type_id, parent: "0000:3b:00.0".into() };
         let (id, group) = (mdev(number), Some(100 + GroupId::from(number)));
         let binding = Binding::Vfio("vfio_mdev".into());
-        self.devices.insert(id, Device { id, kind, binding, group, numa: None, cdevs: Vec::new() });
+        self.devices.insert(id, Device { id, kind, binding, group, numa: None, cdevs: Default::default() });
         self.nodes.groups.extend(group);
         self.noiommu.extend(group); // the kernel says so of all of them
     }
@@ -114,7 +114,7 @@ impl World {
         let mut groups: BTreeMap<GroupId, Group> = BTreeMap::new();
         for (id, member) in devices.chain(others) {
             let noiommu = self.noiommu.contains(&id);
-            groups.entry(id).or_insert(Group { id, noiommu, members: Vec::new() }).members.push(member);
+            groups.entry(id).or_insert(Group { id, noiommu, members: Default::default() }).members.push(member);
         }
         groups.values_mut().for_each(|group| group.members.sort_by(|a, b| a.name.cmp(&b.name)));
         groups

@@ -40,7 +40,7 @@ impl Node {
         let devices: Vec<DeviceId> = devices.iter().map(|&device| function(device)).collect();
         let groups: Vec<Vec<DeviceId>> = CARDS.iter().map(|card| card.iter().map(|&f| function(f)).collect()).collect();
         fence(&self.ledger, resource, &devices, |device| {
-            groups.iter().find(|group| group.contains(&device)).map_or([].iter(), |group| group.iter())
+            groups.iter().find(|group| group.contains(&device)).into_iter().flatten().copied()
         })
     }
 

@@ -172,7 +172,7 @@ proptest! {
         ledger.observe(&reading(secs(2), Some(&entries), None, None));
         let group: Vec<DeviceId> = (0..4).map(function).collect();
         let starts = |pod: usize| entries.iter().filter(|entry| entry.pod == pod).all(|entry| {
-            fence(&ledger, RESOURCES[entry.resource], &[function(entry.device)], |_| group.iter()) == Fence::Open
+            fence(&ledger, RESOURCES[entry.resource], &[function(entry.device)], |_| group.iter().copied()) == Fence::Open
         });
         let pods: BTreeSet<usize> = entries.iter().map(|entry| entry.pod).collect();
         let started: Vec<usize> = pods.iter().copied().filter(|&pod| starts(pod)).collect();

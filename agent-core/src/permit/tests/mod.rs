@@ -42,7 +42,7 @@ fn device(kind: Kind) -> Device {
         binding: Binding::Vfio("vfio-pci".into()),
         group: Some(7),
         numa: None,
-        cdevs: Vec::new(),
+        cdevs: Default::default(),
     }
 }
 

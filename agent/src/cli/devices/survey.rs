@@ -82,7 +82,7 @@ fn entry(inventory: &Inventory, resource: Option<&Resource>, id: DeviceId) -> En
         served: resource.is_some_and(Resource::is_served),
         pci,
         mdev,
-        driver: device.and_then(|device| device.binding.driver()).map(ToOwned::to_owned),
+        driver: device.and_then(|device| device.binding.driver()).map(ToString::to_string),
         vfio: device.is_some_and(|device| device.binding.is_vfio()),
         iommu_group: host.group_of(id),
         numa_node: device.and_then(|device| device.numa),
@@ -101,9 +101,10 @@ fn kind(device: &Device) -> (Option<PciEntry>, Option<MdevEntry>) {
             let physical_function = physfn.map(|bdf| bdf.to_string());
             (Some(PciEntry { id: pci_id.to_string(), class: format!("{class:06x}"), physical_function }), None)
         }
-        Kind::Mdev { type_name, type_id, parent } => {
-            (None, Some(MdevEntry { name: type_name.clone(), type_id: type_id.clone(), parent: parent.clone() }))
-        }
+        Kind::Mdev { type_name, type_id, parent } => (
+            None,
+            Some(MdevEntry { name: type_name.to_string(), type_id: type_id.to_string(), parent: parent.to_string() }),
+        ),
     }
 }
 
@@ -134,8 +135,8 @@ fn owner_entry(owner: &Owner) -> OwnerEntry {
 
 fn group_entry(group: &Group) -> GroupEntry {
     let members = group.members.iter().map(|member| MemberEntry {
-        name: member.name.clone(),
-        driver: member.driver.clone(),
+        name: member.name.to_string(),
+        driver: member.driver.as_deref().map(ToOwned::to_owned),
         viable: member.is_viable(),
     });
     GroupEntry { id: group.id, viable: group.obstacle().is_none(), no_iommu: group.noiommu, members: members.collect() }

@@ -15,8 +15,8 @@ fn group(tree: &Tree, id: u32) -> Group {
     group
 }
 
-fn names(group: &Group) -> Vec<&str> {
-    group.members.iter().map(|member| member.name.as_str()).collect()
+fn names(group: &Group) -> Vec<String> {
+    group.members.iter().map(|member| member.name.to_string()).collect()
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn whoever_is_registered_with_vfio_is_bound_to_it_whatever_its_driver_is_called(
         .folder(&format!("{own}/vfio-dev/vfio12"))
         .device(T4);
     assert_eq!(device.binding, Binding::Vfio("qat_vf".into()));
-    assert_eq!(device.cdevs, ["vfio12", "vfio3"]);
+    assert_eq!(device.cdevs[..], ["vfio3".into(), "vfio12".into()]);
 }
 
 #[test]
@@ -101,14 +101,14 @@ fn an_mdev_is_read_with_its_type_parent_and_the_node_of_its_parent() {
         device.kind,
         Kind::Mdev { type_name: "GRID T4-1Q".into(), type_id: "nvidia-222".into(), parent: T4.into() }
     );
-    assert_eq!((device.binding, device.group, device.numa), (Binding::Vfio(String::new()), Some(40), Some(1)));
+    assert_eq!((device.binding, device.group, device.numa), (Binding::Vfio("".into()), Some(40), Some(1)));
 }
 
 #[test]
 fn a_type_without_a_name_is_called_by_its_folder() {
     let device = Tree::new().pci(T4, "10DE:1EB8").mdev(UUID, T4, "i915-GVTg_V5_4").device(UUID);
     let Kind::Mdev { type_name, .. } = device.kind else { panic!("not an mdev") };
-    assert_eq!((type_name.as_str(), device.binding), ("i915-GVTg_V5_4", Binding::Unbound));
+    assert_eq!((&*type_name, device.binding), ("i915-GVTg_V5_4", Binding::Unbound));
 }
 
 #[test]
@@ -136,7 +136,9 @@ fn nodes_are_known_by_their_names() {
         .file("dev/vfio/devices/vfio0", "");
     let nodes = read_nodes(&tree.root).unwrap();
     assert!(nodes.container && nodes.groups.contains(&3) && nodes.groups.contains(&12) && nodes.noiommu.contains(&5));
-    assert!(nodes.cdevs.contains("vfio0") && !nodes.cdevs.contains("vfio1") && !nodes.groups.contains(&5));
+    assert!(
+        nodes.cdevs.contains(&"vfio0".into()) && !nodes.cdevs.contains(&"vfio1".into()) && !nodes.groups.contains(&5)
+    );
 }
 
 #[test]
@@ -172,6 +174,44 @@ fn a_function_is_known_without_its_uevent_which_may_hang() {
         .device(T4);
     let Kind::Pci { pci_id, class, .. } = device.kind else { panic!("not a PCI function") };
     assert_eq!((pci_id.to_string().as_str(), class), ("10de:2342", 0x03_0200));
+}
+
+#[test]
+fn a_function_is_known_by_its_modalias_alone() {
+    let alias = "pci:v000010DEd00002342sv000010DEsd000016C1bc03sc02i00\n";
+    let device = Tree::new().t4(T4, "12").file(&format!("{}/modalias", home(T4)), alias).device(T4);
+    let Kind::Pci { pci_id, class, .. } = device.kind else { panic!("not a PCI function") };
+    assert_eq!((pci_id.to_string().as_str(), class), ("10de:2342", 0x03_0200));
+}
+
+/// The class of all that is registered with VFIO, as kernels from 6.1 on have it.
+fn in_class(tree: Tree, bdf: &str, cdev: &str) -> Tree {
+    tree.link(&format!("sys/class/vfio-dev/{cdev}"), &format!("../../devices/pci0000:00/{bdf}/vfio-dev/{cdev}"))
+        .folder(&format!("{}/vfio-dev/{cdev}", home(bdf)))
+}
+
+#[test]
+fn character_devices_are_found_through_their_class() {
+    let tree = in_class(Tree::new().t4(T4, "12"), T4, "vfio7");
+    assert_eq!(tree.device(T4).cdevs[..], ["vfio7".into()]);
+}
+
+#[test]
+fn where_the_class_and_the_driver_disagree_the_device_itself_is_asked() {
+    let bound_since =
+        Tree::new().t4(T4, "12").folder("sys/class/vfio-dev").folder(&format!("{}/vfio-dev/vfio7", home(T4)));
+    assert_eq!(bound_since.device(T4).cdevs[..], ["vfio7".into()]);
+    let gone_since = in_class(Tree::new().pci(T4, "10DE:1EB8").driver(T4, "nvidia"), T4, "vfio7");
+    let device = gone_since.without(&format!("{}/vfio-dev", home(T4))).device(T4);
+    assert_eq!((device.cdevs.len(), device.binding), (0, Binding::Host("nvidia".into())));
+    let of_another_driver = in_class(Tree::new().pci(T4, "10DE:1EB8").driver(T4, "qat_vf"), T4, "vfio7");
+    assert_eq!(of_another_driver.device(T4).binding, Binding::Vfio("qat_vf".into()));
+}
+
+#[test]
+fn a_class_that_is_not_understood_is_not_believed() {
+    let tree = in_class(Tree::new().t4(T4, "12"), T4, "vfio7").link("sys/class/vfio-dev/vfio8", "../elsewhere");
+    assert_eq!(tree.device(T4).cdevs[..], ["vfio7".into()]);
 }
 
 #[test]

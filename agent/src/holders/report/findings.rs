@@ -4,7 +4,7 @@ use super::{held_object, standing};
 use crate::holders::{Sight, Tracker};
 use std::time::Duration;
 use vfiod_core::{
-    device::{Binding, DevNodes, Device, DeviceId, Group, Kind},
+    device::{Binding, DevNodes, Device, DeviceId, Group, Kind, MemberName},
     health::{Reason, Verdict},
     holding::Object,
     inventory::Inventory,
@@ -112,7 +112,7 @@ fn permit(inventory: &Inventory, device: &Device) -> Finding {
 fn driver(device: &Device) -> Finding {
     let reason = match &device.binding {
         Binding::Vfio(driver) => return good("driver", format!("bound to {driver}")),
-        Binding::Host(driver) => Reason::HostDriver(driver.as_str().into()),
+        Binding::Host(driver) => Reason::HostDriver(driver.as_ref().into()),
         Binding::Unbound => Reason::Unbound,
     };
     bad("driver", reason.to_string(), reason.remedy())
@@ -133,7 +133,7 @@ fn group(inventory: &Inventory, device: &Device) -> Finding {
 }
 
 fn members(group: &Group) -> String {
-    let member = |name: &str, driver: Option<&str>| format!("{name} ({})", driver.unwrap_or("no driver"));
+    let member = |name: &MemberName, driver: Option<&str>| format!("{name} ({})", driver.unwrap_or("no driver"));
     let all: Vec<String> = group.members.iter().map(|found| member(&found.name, found.driver.as_deref())).collect();
     all.join(", ")
 }
@@ -164,9 +164,9 @@ fn owner(claim: Option<(&str, &Claim)>) -> Finding {
 
 /// Claims on other members of its group.
 fn siblings(inventory: &Inventory, id: DeviceId) -> Vec<Finding> {
-    let others = inventory.host().group_members(id).iter().filter(|&&other| other != id);
+    let others = inventory.host().group_members(id).filter(|&other| other != id);
     let claims =
-        others.flat_map(|&other| inventory.ledger().of(other).map(move |(resource, claim)| (other, resource, claim)));
+        others.flat_map(|other| inventory.ledger().of(other).map(move |(resource, claim)| (other, resource, claim)));
     claims
         .map(|(other, resource, claim)| {
             let by = claim.owner().map_or_else(|| "a pod that is not known yet".to_owned(), ToString::to_string);
@@ -176,7 +176,7 @@ fn siblings(inventory: &Inventory, id: DeviceId) -> Vec<Finding> {
 }
 
 fn holders(inventory: &Inventory, tracker: &Tracker, id: DeviceId) -> Finding {
-    let members = inventory.host().group_members(id).iter().copied().filter(|&other| other != id);
+    let members = inventory.host().group_members(id).filter(|&other| other != id);
     let group = inventory.host().group_of(id).map(Object::Group);
     let objects = std::iter::once(id).chain(members).map(Object::Device).chain(group);
     let open: Vec<HeldObject> = objects

@@ -30,7 +30,7 @@ fn config(env_names: &str) -> Parsed {
 
 fn device(id: DeviceId, number: u32, kind: Kind) -> Device {
     let binding = Binding::Vfio("vfio-pci".into());
-    Device { id, kind, binding, group: Some(number), numa: None, cdevs: Vec::new() }
+    Device { id, kind, binding, group: Some(number), numa: None, cdevs: Default::default() }
 }
 
 fn pci(domain: u32, number: u32, pci_id: &str) -> Device {
@@ -40,7 +40,7 @@ fn pci(domain: u32, number: u32, pci_id: &str) -> Device {
 
 fn mdev(number: u32, type_name: &str) -> Device {
     let id = format!("83b8f4f2-509f-382f-3c1e-e6bfe0fa{number:04x}").parse().unwrap();
-    let type_name = type_name.to_owned();
+    let type_name = type_name.into();
     device(id, number, Kind::Mdev { type_name, type_id: "nvidia-222".into(), parent: "0000:d8:00.0".into() })
 }
 
@@ -54,7 +54,7 @@ fn inventory(parsed: &Parsed, domain: u32) -> Inventory {
         devices.push(mdev(24 + number, "GRID T4-2Q"));
     }
     let group =
-        |device: &Device| Group { id: device.group.unwrap(), noiommu: false, members: vec![Member::from(device)] };
+        |device: &Device| Group { id: device.group.unwrap(), noiommu: false, members: [Member::from(device)].into() };
     let groups: Vec<Group> = devices.iter().map(group).collect();
     let nodes =
         DevNodes { container: true, groups: groups.iter().map(|group| group.id).collect(), ..DevNodes::default() };

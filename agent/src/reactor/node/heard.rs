@@ -122,7 +122,7 @@ impl Node {
     fn node_moved(&mut self, change: &Change<Watched>, host: &mut HostReader) {
         self.nodes_moved |= host.is_reading();
         let node = change.name.as_deref().and_then(|name| name.to_str()).and_then(|name| match change.key {
-            Watched::Cdevs => Some(DeviceNode::Cdev(name.to_owned())),
+            Watched::Cdevs => Some(DeviceNode::Cdev(name.into())),
             _ => DeviceNode::in_folder(name),
         });
         let exists = match change.kind {
