@@ -56,7 +56,7 @@ fn resource(shapes: &[Shape], gone: &BTreeSet<usize>) -> (Inventory, Option<Arc<
             Kind::Pci { pci_id: "10de:1eb8".parse().unwrap(), class: 0x03_0000, physfn: None }
         };
         let cdevs: vfiod_core::device::CdevNames =
-            cdev.then(|| vfiod_core::device::CdevName::Numbered(place as u32)).into_iter().collect();
+            cdev.then_some(vfiod_core::device::CdevName::Numbered(place as u32)).into_iter().collect();
         nodes.cdevs.extend(cdevs.iter().cloned());
         nodes.groups.insert(group);
         devices.push(Device { id, kind, binding: Binding::Vfio("vfio-pci".into()), group: Some(group), numa, cdevs });

@@ -68,13 +68,11 @@ impl Host {
     }
 
     /// The PCI and mediated devices of a group.
-    #[must_use]
     pub fn members_of(&self, group: GroupId) -> impl Iterator<Item = DeviceId> + Clone + use<'_> {
         self.groups.get(&group).into_iter().flat_map(Group::devices)
     }
 
     /// The PCI and mediated devices that share the group of `id`, itself included.
-    #[must_use]
     pub fn group_members(&self, id: DeviceId) -> impl Iterator<Item = DeviceId> + Clone + use<'_> {
         self.group_of(id).into_iter().flat_map(|group| self.members_of(group))
     }

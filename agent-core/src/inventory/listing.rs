@@ -64,6 +64,11 @@ impl Listing {
         self.entries.values()
     }
 
+    /// Packs what was added in order.
+    pub(super) fn pack(&mut self) {
+        self.entries = std::mem::take(&mut self.entries).into_iter().collect();
+    }
+
     /// Whether a free device is kept back because another member of its group is claimed.
     pub(super) fn withholds(&self) -> bool {
         !self.withheld.is_empty()

@@ -169,6 +169,7 @@ impl Inventory {
         self.settle_words(&dirty, now);
         let mut outcome = Outcome { opened: std::mem::take(&mut self.opened), ..Outcome::default() };
         let (mut tables, mut changed) = (BTreeSet::new(), BTreeSet::new());
+        let first = self.listed.is_empty();
         for &id in &dirty {
             let target = self.target(id);
             for resource in self.concerned(id, target.as_ref()) {
@@ -184,6 +185,9 @@ impl Inventory {
                     outcome.transitions.push(Transition { resource, device: id, before, now });
                 }
             }
+        }
+        if first {
+            self.pack();
         }
         self.flaps.sweep(now);
         self.publish(&tables, &changed, &mut outcome);
@@ -316,6 +320,13 @@ impl Inventory {
             self.listed.remove(&id);
         }
         change
+    }
+
+    /// Packs the trees that a first look at the whole host has made: one that grew in order has half-full leaves, one that is
+    /// built in one go full ones.
+    fn pack(&mut self) {
+        self.listed = std::mem::take(&mut self.listed).into_iter().collect();
+        self.listings.values_mut().for_each(Listing::pack);
     }
 
     /// Swaps the tables of `tables`, rings the bells of all that `changed`, and ends what is no longer permitted.

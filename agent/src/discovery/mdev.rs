@@ -42,10 +42,13 @@ pub(super) fn read(
     Ok(Some(Device { id: entry.id, kind, binding, group, numa, cdevs }))
 }
 
+/// The name of a type, and the name of its folder.
+type Type = (Arc<str>, Arc<str>);
+
 /// The type's name and the name of its folder (kernel: `drivers/vfio/mdev/mdev_sysfs.c`). Not every driver gives its
 /// types a name: then the folder's name stands for it, as it does for KubeVirt
 /// (`pkg/virt-handler/device-manager/mediated_device.go`).
-fn mdev_type(list: &List, entry: &Entry, reader: &mut Reader<'_>) -> Result<Option<(Arc<str>, Arc<str>)>, Fault> {
+fn mdev_type(list: &List, entry: &Entry, reader: &mut Reader<'_>) -> Result<Option<Type>, Fault> {
     let left_out = |attribute: &str, cause: Cause| entry.fault(attribute, cause, Consequence::DeviceLeftOut);
     let Reader { scratch, names, .. } = reader;
     let type_id = match entry.folder.link("mdev_type", scratch) {

@@ -105,8 +105,9 @@ permittedHostDevices:
             let id = Bdf::new(0, bus, slot >> 3, slot & 7).unwrap().into();
             let kind = Kind::Pci { pci_id: PciId { vendor: 0x10de, product: 0x1eb8 }, class: 0x03_0200, physfn: None };
             let binding = Binding::Vfio("vfio-pci".into());
-            let device = Device { id, kind, binding, group: Some(number), numa: Some(number % 2), cdevs: Vec::new() };
-            groups.push(Group { id: number, noiommu: false, members: vec![Member::from(&device)] });
+            let device =
+                Device { id, kind, binding, group: Some(number), numa: Some(number % 2), cdevs: Default::default() };
+            groups.push(Group { id: number, noiommu: false, members: [Member::from(&device)].into() });
             devices.push(device);
             nodes.groups.insert(number);
         }

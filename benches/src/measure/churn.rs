@@ -36,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub fn churn(subject: &mut Subject<'_>, kubelet: &mut Kubelet, time: Duration) -> Result<Vec<Value>> {
     let (ids, mut dice) = (subject.ids.clone(), Dice(11));
     let (fixed, replugged) = ids.split_at_checked(ids.len().saturating_sub(REPLUGGED)).context("too few devices")?;
+    // What has just lost its node is refused, as it must be.
+    let (flipped, granted) = fixed.split_at(fixed.len() / 2);
     let begun = Instant::now();
     let (mut warm, mut said, mut calls) = (None, Duration::ZERO, 0_usize);
     let mut round = 0;
@@ -43,11 +45,11 @@ pub fn churn(subject: &mut Subject<'_>, kubelet: &mut Kubelet, time: Duration) -
         let due = begun + ROUND * round;
         sleep(due.saturating_duration_since(Instant::now()));
         round += 1;
-        flip(subject, fixed, &mut dice)?;
+        flip(subject, flipped, &mut dice)?;
         let mut answer = Vec::new();
         for _ in 0..CALLS {
             let count = 1 + dice.below(8);
-            let request = wire::allocate_request(dice.pick(fixed, count));
+            let request = wire::allocate_request(dice.pick(granted, count));
             subject.client.call_into(client::ALLOCATE, &request, &mut answer)?;
             calls += 1;
         }

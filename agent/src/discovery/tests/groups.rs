@@ -38,7 +38,7 @@ fn a_bridge_on_pcieport_is_a_member_that_does_no_harm() {
         .driver(bridge, "pcieport")
         .group(bridge, "7");
     let group = group(&tree, 7);
-    assert_eq!((names(&group), group.obstacle()), (vec![bridge, GPU], None));
+    assert_eq!((names(&group), group.obstacle()), (vec![bridge.to_owned(), GPU.to_owned()], None));
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_neighbour_whose_driver_cannot_be_read_is_not_guessed_to_be_harmless() {
 fn a_member_that_is_a_broken_link_has_no_driver() {
     let tree = Tree::new().t4(GPU, "7").link("sys/kernel/iommu_groups/7/devices/0000:01:00.7", "../nowhere");
     let group = group(&tree, 7);
-    assert_eq!((names(&group), group.obstacle()), (vec![GPU, "0000:01:00.7"], None));
+    assert_eq!((names(&group), group.obstacle()), (vec![GPU.to_owned(), "0000:01:00.7".to_owned()], None));
 }
 
 #[test]
