@@ -93,8 +93,8 @@ pub fn usage(inventory: &Inventory, tracker: &Tracker, device: DeviceId) -> Opti
     let holdings = inventory.holdings();
     let group = || {
         let group = inventory.host().group_of(device)?;
-        let members = inventory.host().members_of(group);
-        let device_open = members.iter().any(|&id| holdings.get(Object::Device(id)).is_some());
+        let mut members = inventory.host().members_of(group);
+        let device_open = members.any(|id| holdings.get(Object::Device(id)).is_some());
         holdings.get(Object::Group(group)).filter(|_| !device_open).map(|held| (Object::Group(group), held))
     };
     let held = holdings.get(Object::Device(device)).map(|held| (Object::Device(device), held)).or_else(group);

@@ -4,10 +4,7 @@ use crate::{
     board::Board,
     holders::{Tracker, Use, usage},
 };
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 use tokio::sync::mpsc;
 use vfiod_core::{
     allocator::Resource,
@@ -65,17 +62,17 @@ impl Feed {
 
     fn changed_uses(
         &mut self,
-        judged: &BTreeSet<DeviceId>,
+        judged: &[DeviceId],
         inventory: &Inventory,
         tracker: &Tracker,
     ) -> Vec<(DeviceId, Option<Use>)> {
         let candidates: Vec<DeviceId> = if judged.len() <= MANY {
-            judged.iter().copied().collect()
+            judged.to_vec()
         } else {
             let open = inventory.holdings().iter().flat_map(|(object, _)| devices(inventory, object));
             let mut used: HashSet<DeviceId> = self.used.iter().copied().collect();
             used.extend(inventory.ledger().devices().chain(open));
-            used.into_iter().filter(|device| judged.contains(device)).collect()
+            used.into_iter().filter(|device| judged.binary_search(device).is_ok()).collect()
         };
         let mut uses = Vec::new();
         for device in candidates {
@@ -93,6 +90,6 @@ impl Feed {
 fn devices(inventory: &Inventory, object: Object) -> Vec<DeviceId> {
     match object {
         Object::Device(device) => vec![device],
-        Object::Group(group) => inventory.host().members_of(group).to_vec(),
+        Object::Group(group) => inventory.host().members_of(group).collect(),
     }
 }
