@@ -1,5 +1,7 @@
 //! A real browser: headless Chromium, driven over its debugging pipe (Chrome DevTools Protocol).
 
+#![allow(clippy::indexing_slicing, reason = "what a JSON value does not have is null")]
+
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::{
