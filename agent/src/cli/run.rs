@@ -11,7 +11,7 @@ use crate::{
     io::{IoMode, Runtime},
     memory,
     plugin::{Clock, Desk, KubeletFolder, KubeletSocket, RegistrationMode, Supervisor},
-    probe::{ProbeMode, ProbeOptions, give_up},
+    probe::{DEFAULT_PINS, ProbeMode, ProbeOptions, give_up},
     reactor::{self, Channels, Command, NodeOptions},
     status::{DEFAULT_SOCKET, Feed},
     telemetry::{self, LogFormat},
@@ -71,6 +71,10 @@ pub struct RunArgs {
     /// The kernel probe: where the host allows it (auto), the probe or nothing, none
     #[arg(long, env = "VFIOD_PROBE", value_enum, default_value_t)]
     probe: ProbeMode,
+    /// Pin the kernel probe in a BPF file system: it goes on when vfiod ends, and the next vfiod reads what it has told
+    /// meanwhile. Without this flag a probe that was pinned in the default folder is removed
+    #[arg(long, env = "VFIOD_PIN", value_name = "DIR", num_args = 0..=1, default_missing_value = DEFAULT_PINS)]
+    pin: Option<PathBuf>,
     /// How often everything is read again, as a safety net
     #[arg(long, env = "VFIOD_RESCAN", value_name = "DURATION", default_value = "5m", value_parser = rescan)]
     rescan: Duration,
@@ -273,7 +277,7 @@ fn react(
         };
         let _ = started.send(Ok(()));
         let root = HostRoot::new(&args.host_root);
-        let probe = ProbeOptions { mode: args.probe, ..ProbeOptions::default() };
+        let probe = ProbeOptions { mode: args.probe, pin: args.pin, ..ProbeOptions::default() };
         let RunArgs { kubelet_dir, state_dir, rescan, .. } = args;
         let options = NodeOptions { root, kubelet_dir, state_dir, keeper, rescan, probe };
         reactor::run(options, config, chosen.kind, channels).await.map_err(|error| Failure::Error(error.to_string()))

@@ -4,17 +4,22 @@ use super::{
     hooks::{Attachment, HOOKS, Hook, HookState, Place},
     layout::{KernelLayout, LayoutError},
     object_file::{self, ObjectError, chain},
+    pins::Pins,
 };
 use aya::{
     Ebpf,
     programs::{
-        KProbe, Program, ProgramError, RawTracePoint, kprobe::KProbeLinkId, raw_trace_point::RawTracePointLinkId,
+        KProbe, Program, ProgramError, RawTracePoint,
+        kprobe::KProbeLinkId,
+        links::{FdLink, PinnedLink},
+        raw_trace_point::RawTracePointLinkId,
     },
 };
 use std::{
     io,
     path::{Path, PathBuf},
 };
+use tracing::{debug, warn};
 
 /// The programs and what they are attached to.
 pub(super) struct Attached {
@@ -23,11 +28,14 @@ pub(super) struct Attached {
     modules: PathBuf,
     links: Vec<Option<Link>>,
     states: Vec<HookState>,
+    pins: Option<Pins>,
 }
 
 enum Link {
     Probe(KProbeLinkId),
     Tracepoint(RawTracePointLinkId),
+    /// It outlives this process.
+    Pinned(PinnedLink),
 }
 
 impl Attached {
@@ -37,6 +45,7 @@ impl Attached {
         layout: &KernelLayout,
         btf: &Path,
         modules: &Path,
+        pins: Option<Pins>,
     ) -> Result<Self, ObjectError> {
         object.configure(&layout.config)?;
         let mut loaded: Vec<&str> = Vec::new();
@@ -46,6 +55,10 @@ impl Attached {
                 loaded.push(hook.program);
             }
         }
+        if let Some(pins) = &pins {
+            let removed = pins.remove_stale();
+            debug!(removed, "pinned hooks of modules that are gone");
+        }
         let state =
             |hook: &Hook| HookState { program: hook.program, function: hook.function, attachment: Attachment::Waiting };
         Ok(Self {
@@ -54,7 +67,15 @@ impl Attached {
             modules: modules.to_owned(),
             links: HOOKS.iter().map(|_| None).collect(),
             states: HOOKS.iter().map(state).collect(),
+            pins,
         })
+    }
+
+    /// Everything that can be attached is: what other versions have pinned is no longer needed.
+    pub(super) fn is_whole(&self) {
+        if let Some(pins) = &self.pins {
+            pins.remove_others();
+        }
     }
 
     /// The state of each hook.
@@ -104,7 +125,12 @@ impl Attached {
                 state.attachment = Attachment::Absent;
                 continue;
             }
-            state.attachment = match attach(&mut self.object.ebpf, hook) {
+            if let Some(pinned) = self.pins.as_ref().and_then(|pins| pins.link(hook)) {
+                *link = Some(Link::Pinned(pinned));
+                state.attachment = Attachment::Attached;
+                continue;
+            }
+            state.attachment = match attach_and_pin(&mut self.object.ebpf, hook, self.pins.as_ref()) {
                 Ok(attached) => {
                     *link = Some(attached);
                     Attachment::Attached
@@ -118,6 +144,42 @@ impl Attached {
             };
         }
     }
+}
+
+/// Attaches the hook; where it cannot be pinned it ends with this process.
+fn attach_and_pin(ebpf: &mut Ebpf, hook: &Hook, pins: Option<&Pins>) -> Result<Link, ProgramError> {
+    let attached = attach(ebpf, hook)?;
+    let Some(pins) = pins else { return Ok(attached) };
+    match pin(ebpf, hook, attached, &pins.place(hook)) {
+        Ok(pinned) => Ok(Link::Pinned(pinned)),
+        Err(why) => {
+            warn!(function = hook.function, program = hook.program, "a hook cannot be pinned: {why}");
+            attach(ebpf, hook)
+        }
+    }
+}
+
+/// Why a hook cannot be pinned.
+#[derive(Debug, thiserror::Error)]
+enum Unpinned {
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// Before 5.15 a kprobe is no link that could be pinned.
+    #[error("this kernel is too old: {0}")]
+    Link(#[from] aya::programs::links::LinkError),
+    #[error("{}", chain(.0))]
+    Pin(#[from] aya::pin::PinError),
+}
+
+fn pin(ebpf: &mut Ebpf, hook: &Hook, link: Link, place: &Path) -> Result<PinnedLink, Unpinned> {
+    let program = ebpf.program_mut(hook.program).ok_or(ProgramError::NotLoaded)?;
+    let link: FdLink = match (link, program) {
+        (Link::Probe(link), Program::KProbe(program)) => program.take_link(link)?.try_into()?,
+        (Link::Tracepoint(link), Program::RawTracePoint(program)) => program.take_link(link)?.into(),
+        (Link::Pinned(link), _) => return Ok(link),
+        _ => return Err(ProgramError::UnexpectedProgramType.into()),
+    };
+    Ok(link.pin(place)?)
 }
 
 fn attach(ebpf: &mut Ebpf, hook: &Hook) -> Result<Link, ProgramError> {
@@ -144,6 +206,11 @@ pub(super) fn probe(program: &mut KProbe, module: Option<&str>, function: &str) 
 fn detach(ebpf: &mut Ebpf, hook: &Hook, link: Link) -> Result<(), ProgramError> {
     let program = ebpf.program_mut(hook.program).ok_or(ProgramError::NotLoaded)?;
     match (link, program) {
+        // Its file is removed, and then the last descriptor.
+        (Link::Pinned(link), _) => {
+            drop(link.unpin());
+            Ok(())
+        }
         (Link::Probe(link), Program::KProbe(program)) => program.detach(link),
         (Link::Tracepoint(link), Program::RawTracePoint(program)) => RawTracePoint::detach(program, link),
         _ => Err(ProgramError::UnexpectedProgramType),

@@ -8,6 +8,7 @@ use super::{
     layout::{BTF, KernelLayout, LayoutError},
     lookup::Questions,
     object_file::{self, ObjectError, Value, map},
+    pins::{DEFAULT_PINS, PinError, Pins},
     preflight::Host,
 };
 use arc_swap::ArcSwap;
@@ -15,22 +16,28 @@ use aya::{
     Btf, EbpfLoader, VerifierLogLevel,
     maps::{MapData, PerCpuArray, RingBuf},
 };
-use std::{path::Path, sync::Arc, time::Instant};
-use tracing::info;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+use tracing::{info, warn};
 use vfiod_abi::{Counters, maps};
 
 /// How the probe is started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeOptions {
     /// Whether it is wanted.
     pub mode: ProbeMode,
     /// The size of the ring buffer of events in bytes: a power of two, at least a page. An event takes 136.
     pub ring_bytes: u32,
+    /// The folder in a BPF file system where it is pinned, so that it outlives this process; none for a probe that does not.
+    pub pin: Option<PathBuf>,
 }
 
 impl Default for ProbeOptions {
     fn default() -> Self {
-        Self { mode: ProbeMode::Auto, ring_bytes: 256 * 1024 }
+        Self { mode: ProbeMode::Auto, ring_bytes: 256 * 1024, pin: None }
     }
 }
 
@@ -50,6 +57,8 @@ pub struct Loaded {
     pub(super) taker: CensusTaker,
     pub(super) grant: Grant,
     pub(super) shift_ns: i64,
+    pub(super) inherited: bool,
+    waits_for_pins: bool,
 }
 
 impl Loaded {
@@ -57,7 +66,7 @@ impl Loaded {
     ///
     /// # Errors
     /// [`Absent`]: everything that stands in the way, each thing with its remedy.
-    pub fn load(options: ProbeOptions) -> Result<Self, Absent> {
+    pub fn load(options: &ProbeOptions) -> Result<Self, Absent> {
         if options.mode == ProbeMode::Off {
             return Err(Absent::Off);
         }
@@ -82,26 +91,91 @@ impl Loaded {
         self.grant
     }
 
-    fn load_with(options: ProbeOptions, grant: Grant) -> Result<Self, StartError> {
+    /// Whether it should be pinned, and is not because another vfiod owns the pins.
+    #[must_use]
+    pub const fn waits_for_pins(&self) -> bool {
+        self.waits_for_pins
+    }
+
+    fn load_with(options: &ProbeOptions, grant: Grant) -> Result<Self, StartError> {
         let begun = Instant::now();
         let Ground { mut layout, shared, shift_ns, btf, mut loader } = Ground::read()?;
-        let mut object = object_file::Object::open(&mut loader, options.ring_bytes)?;
+        let questions = Questions::load(&mut loader, SMALL_RING, &layout.config)?;
+        let taker = CensusTaker::load(&mut loader, &btf, SMALL_RING, Arc::clone(&shared), grant, shift_ns)?;
+        let (pins, waits_for_pins) = match &options.pin {
+            Some(folder) => pins(folder, options.ring_bytes),
+            None => {
+                Pins::sweep(Path::new(DEFAULT_PINS));
+                (None, false)
+            }
+        };
+        let inherited = pins.as_ref().is_some_and(Pins::are_inherited);
+        let (mut object, pins) = open(&mut loader, options.ring_bytes, pins)?;
         let ring = RingBuf::try_from(map(&mut object.ebpf, maps::EVENTS)?)
             .map_err(|error| ObjectError::Map { map: maps::EVENTS, error })?;
         let counters = PerCpuArray::try_from(map(&mut object.ebpf, maps::COUNTERS)?)
             .map_err(|error| ObjectError::Map { map: maps::COUNTERS, error })?;
-        let mut attached = Attached::load(object, &layout, Path::new(BTF), Path::new(MODULES))?;
-        let questions = Questions::load(&mut loader, SMALL_RING, &layout.config)?;
-        let taker = CensusTaker::load(&mut loader, &btf, SMALL_RING, Arc::clone(&shared), grant, shift_ns)?;
+        let inherited = inherited && pins.is_some();
+        let mut attached = Attached::load(object, &layout, Path::new(BTF), Path::new(MODULES), pins)?;
         attached.attach(&layout);
         if !layout.has_vfio {
             // From here on the arrival of its modules is told; they may have come just before.
             layout = attached.attach_again()?;
             shared.store(Arc::new(layout));
         }
+        attached.is_whole();
         info!(took = ?begun.elapsed(), capabilities = %grant, "the kernel probe is loaded");
-        Ok(Self { ring, counters, questions, layout, shared, attached, taker, grant, shift_ns })
+        Ok(Self {
+            ring,
+            counters,
+            questions,
+            layout,
+            shared,
+            attached,
+            taker,
+            grant,
+            shift_ns,
+            inherited,
+            waits_for_pins,
+        })
     }
+}
+
+/// The pins, if they can be had; and whether another vfiod has them.
+fn pins(folder: &Path, ring_bytes: u32) -> (Option<Pins>, bool) {
+    match Pins::take(folder, ring_bytes) {
+        Ok(pins) => (Some(pins), false),
+        Err(error @ PinError::Busy(_)) => {
+            info!("{error}; the kernel probe runs unpinned beside it and is pinned when that one has ended");
+            (None, true)
+        }
+        Err(error) => {
+            warn!("{error}. The kernel probe runs unpinned: it ends with this process");
+            (None, false)
+        }
+    }
+}
+
+/// The object, with pinned maps where that is possible.
+fn open(
+    loader: &mut EbpfLoader<'_>,
+    ring_bytes: u32,
+    pins: Option<Pins>,
+) -> Result<(object_file::Object, Option<Pins>), ObjectError> {
+    let Some(pins) = pins else { return Ok((object_file::Object::open(loader, ring_bytes)?, None)) };
+    pins.prepare(loader);
+    let refused = match object_file::Object::open(loader, ring_bytes) {
+        Ok(object) => match pins.missing_map() {
+            None => return Ok((object, Some(pins))),
+            Some(map) => ObjectError::Missing(map),
+        },
+        Err(error) => error,
+    };
+    warn!("--pin: {refused}. The kernel probe runs unpinned: it ends with this process");
+    pins.give_up();
+    let mut loader = EbpfLoader::new();
+    loader.btf(None).verifier_log_level(VerifierLogLevel::DISABLE);
+    Ok((object_file::Object::open(&mut loader, ring_bytes)?, None))
 }
 
 impl CensusTaker {

@@ -25,6 +25,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
+    /// Goes on where another process has watched the same probe: what was lost by now is no news.
+    pub(super) const fn resumed(counters: &Counters) -> Self {
+        let under_way = counters.opens_begun.saturating_sub(counters.opens_done.saturating_add(counters.opens_failed));
+        let (ring_full, forgotten) = (counters.ring_full, counters.begins_forgotten);
+        Self { losses: Losses { ring_full, opens_missed: under_way, releases_missed: 0, forgotten }, under_way }
+    }
+
     /// Takes the counters of now, at the end of an interval; says whether more was lost than at the last look.
     ///
     /// An open that has begun and not ended may still be under way: only what was so at the ends of two intervals counts
@@ -89,6 +96,14 @@ mod tests {
         assert!(!watch.look(&counters(8, 7, 0)), "the same one");
         assert!(watch.is_sure());
         assert_eq!(watch.losses().opens_missed, 1);
+    }
+
+    #[test]
+    fn what_was_lost_before_a_probe_was_taken_over_is_no_news() {
+        let before = Counters { ring_full: 7, begins_forgotten: 1, ..counters(9, 5, 2) };
+        let mut watch = Watch::resumed(&before);
+        assert!(!watch.look(&before) && !watch.look(&before));
+        assert!(watch.look(&Counters { ring_full: 8, ..before }));
     }
 
     #[test]

@@ -67,13 +67,14 @@ impl Probe {
     ///
     /// # Errors
     /// [`Absent`]: everything that stands in the way, each thing with its remedy.
-    pub fn start(options: ProbeOptions) -> Result<(Self, CensusTaker), Absent> {
+    pub fn start(options: &ProbeOptions) -> Result<(Self, CensusTaker), Absent> {
         Loaded::load(options)?.follow()
     }
 
     /// Follows what has been loaded.
     pub(super) fn of(loaded: Loaded) -> io::Result<(Self, CensusTaker)> {
-        let Loaded { ring, counters, questions, layout, shared, attached, taker, grant, shift_ns } = loaded;
+        let Loaded { ring, counters, questions, layout, shared, attached, taker, grant, shift_ns, inherited, .. } =
+            loaded;
         // SAFETY: the ring owns its descriptor, which stays the same and open until the `AsyncFd` drops it.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }.map_err(io::Error::from)?;
         let mut probe = Self {
@@ -92,6 +93,10 @@ impl Probe {
             next_count: Instant::now() + COUNTERS_EVERY,
             shift_ns,
         };
+        if inherited {
+            probe.watch = Watch::resumed(&probe.sum()?);
+            info!("the pinned kernel probe is taken over; what it has told meanwhile follows");
+        }
         probe.configure(&layout);
         probe.tell_states();
         Ok((probe, taker))
@@ -228,14 +233,19 @@ impl Probe {
     }
 
     fn look_at_counters(&mut self, look: fn(&mut Watch, &Counters) -> bool) -> io::Result<bool> {
-        let counters = self.counters.get(&0, 0).map_err(io::Error::other)?;
-        let sum = counters.iter().fold(Counters::default(), |sum, Value(one)| sum.plus(one));
+        let sum = self.sum()?;
         let before = self.watch.losses();
         let lost = look(&mut self.watch, &sum);
         if lost {
             warn!(before = ?before, now = ?self.watch.losses(), "the kernel probe has lost events; looking at what is open");
         }
         Ok(lost)
+    }
+
+    /// The counters of all processors together.
+    fn sum(&self) -> io::Result<Counters> {
+        let counters = self.counters.get(&0, 0).map_err(io::Error::other)?;
+        Ok(counters.iter().fold(Counters::default(), |sum, Value(one)| sum.plus(one)))
     }
 
     /// Has the programs attached on another thread: it takes long where many processors must agree.

@@ -165,7 +165,12 @@ impl HolderWatch {
         };
         let Some((object, held, look)) = changed else { return false };
         self.wanted |= look;
-        self.apply(object, held, inventory)
+        let released = self.apply(object, held, inventory);
+        if !released && matches!(event.kind, EventKind::GroupClosed | EventKind::DeviceClosed) {
+            // It was closed before anybody looked who has it open, or by one of several.
+            debug!(%object, "closed by process {} ({})", process.pid, process.command);
+        }
+        released
     }
 
     /// Tells the inventory, the log and the followers what an object is now. Returns whether somebody has closed it.

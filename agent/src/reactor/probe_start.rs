@@ -1,16 +1,19 @@
 //! Starting the kernel probe: loading takes long, so it is done on another thread, and the loop goes on meanwhile.
 
 use super::RunError;
-use crate::probe::{Absent, CensusTaker, Grant, Loaded, Probe, ProbeMode, ProbeOptions, give_up};
-use std::{future::pending, time::Duration};
+use crate::probe::{Absent, CensusTaker, Grant, Loaded, Probe, ProbeMode, ProbeOptions, give_up, pins_are_free};
+use std::{future::pending, sync::Arc, time::Duration};
 use tokio::{
     task::{JoinError, JoinHandle, spawn_blocking},
-    time::timeout,
+    time::{Instant, sleep_until, timeout},
 };
 use tracing::{info, warn};
 
 /// How long the first list waits for the probe. Without it that list knows what `/proc` shows.
 const PATIENCE: Duration = Duration::from_millis(700);
+
+/// How often it is looked whether another vfiod has let go of the pins.
+const PINS_EVERY: Duration = Duration::from_secs(1);
 
 /// What nobody sees without the probe.
 const WITHOUT: &str =
@@ -23,6 +26,9 @@ pub(super) struct ProbeStart {
     live: bool,
     loading: Option<JoinHandle<Result<Loaded, Absent>>>,
     absent: Option<String>,
+    options: Arc<ProbeOptions>,
+    /// When to look again whether the pins are free, where another vfiod owns them.
+    pins_at: Option<Instant>,
 }
 
 /// The probe, if there is one, and its census.
@@ -32,11 +38,13 @@ impl ProbeStart {
     /// Begins to load it. What the kernel says is true of its own host only (`live`), and not of a folder that stands for one.
     pub(super) fn begin(options: ProbeOptions, live: bool) -> Self {
         let mode = if live || options.mode == ProbeMode::Require { options.mode } else { ProbeMode::Off };
-        let options = ProbeOptions { mode, ..options };
+        let options = Arc::new(ProbeOptions { mode, ..options });
         Self {
             mode,
             live,
-            loading: Some(spawn_blocking(move || Loaded::load(options))),
+            loading: Some(load(&options)),
+            options,
+            pins_at: None,
             absent: Some("it is still being loaded".to_owned()),
         }
     }
@@ -55,8 +63,17 @@ impl ProbeStart {
         }
     }
 
-    /// The probe when it is loaded, once; waits for ever afterwards. Cancelling it loses nothing.
+    /// The probe when it is loaded, once, and once more when the pins that another vfiod owned are free; waits for ever
+    /// afterwards. Cancelling it loses nothing.
     pub(super) async fn done(&mut self) -> Result<Started, RunError> {
+        while self.loading.is_none() {
+            let (Some(at), Some(folder)) = (self.pins_at, &self.options.pin) else { return pending().await };
+            sleep_until(at).await;
+            self.pins_at = Some(Instant::now() + PINS_EVERY);
+            if pins_are_free(folder) {
+                self.loading = Some(load(&self.options));
+            }
+        }
         let Some(loading) = &mut self.loading else { return pending().await };
         let loaded = loading.await;
         self.loading = None;
@@ -77,7 +94,12 @@ impl ProbeStart {
                 return Ok(None);
             }
         };
-        keep_only(loaded.as_ref().ok().map(Loaded::grant));
+        let waits_for_pins = loaded.as_ref().is_ok_and(Loaded::waits_for_pins);
+        self.pins_at = waits_for_pins.then(|| Instant::now() + PINS_EVERY);
+        // Loading once more needs what loading needs.
+        if !waits_for_pins {
+            keep_only(loaded.as_ref().ok().map(Loaded::grant));
+        }
         let followed = loaded.and_then(Loaded::follow);
         self.absent = match &followed {
             Ok(_) => None,
@@ -101,6 +123,11 @@ impl ProbeStart {
             }
         }
     }
+}
+
+fn load(options: &Arc<ProbeOptions>) -> JoinHandle<Result<Loaded, Absent>> {
+    let options = Arc::clone(options);
+    spawn_blocking(move || Loaded::load(&options))
 }
 
 /// Gives up, for this thread and those it starts from now on, what the probe no longer needs.

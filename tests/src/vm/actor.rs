@@ -20,6 +20,7 @@ pub struct Actor {
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
     pid: u32,
+    place: Place,
 }
 
 /// Where it runs.
@@ -56,7 +57,7 @@ impl Actor {
             Place::Apart => wait::until(PROCESS, || only_child(child.id()))?,
         };
         let input = child.stdin.take();
-        Ok(Self { child, input, output, pid })
+        Ok(Self { child, input, output, pid, place })
     }
 
     /// One that has the group of `node` open, and `devices` of it.
@@ -104,6 +105,11 @@ impl Actor {
     /// Its process id, as the checks see it.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Whether the pids that it tells are those that the checks see.
+    pub fn is_here(&self) -> bool {
+        self.place == Place::Here
     }
 
     /// Kills it with SIGKILL and waits until it is gone.

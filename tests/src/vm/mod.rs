@@ -41,6 +41,7 @@ pub struct Guest {
     port: Port,
     report: Report,
     bench: Bench,
+    minutes: u32,
 }
 
 /// What to do in the guest.
@@ -49,6 +50,8 @@ pub enum Task {
     Check {
         /// Empty for all.
         only: String,
+        /// How long the scenario `soak` takes.
+        minutes: u32,
     },
     /// Show the main job.
     Tour {
@@ -67,14 +70,17 @@ pub fn run(port: &Path, task: &Task) -> Result<()> {
     let mut report = Report::default();
     let prepared = modules::load().and_then(|()| Bench::find());
     let mut guest = match prepared {
-        Ok(bench) => Guest { port, report, bench },
+        Ok(bench) => Guest { port, report, bench, minutes: 0 },
         Err(error) => {
             report.failed(&mut port, "the guest has VFIO and the machine's devices", &error)?;
             return report.verdict(&mut port);
         }
     };
     match task {
-        Task::Check { only } => guest.play(only)?,
+        Task::Check { only, minutes } => {
+            guest.minutes = *minutes;
+            guest.play(only)?;
+        }
         Task::Tour { colour } => guest.check("the tour comes to its end", |guest| tour::take(guest, *colour))?,
     }
     guest.report.verdict(&mut guest.port)
@@ -84,7 +90,7 @@ impl Guest {
     fn play(&mut self, only: &str) -> Result<()> {
         let chosen = checks::chosen(only);
         if chosen.len() < 2 {
-            let names: Vec<&str> = checks::ALL.iter().map(|(name, _)| *name).collect();
+            let names: Vec<&str> = checks::names().collect();
             let error = anyhow!("there are {}", names.join(", "));
             self.report.failed(&mut self.port, &format!("a scenario is called `{only}`"), &error)?;
         }

@@ -69,6 +69,12 @@ impl Node {
         Ok(())
     }
 
+    /// Starts vfiod once more, with other flags.
+    pub fn start_agent_as(&mut self, setup: Setup) -> Result<()> {
+        self.setup = setup;
+        self.start_agent()
+    }
+
     /// Writes vfiod's log to the console, which the host keeps.
     fn keep_log(&self) {
         drop(fs::write("/dev/console", format!("--- vfiod, {}\n{}---\n", self.setup.name, self.agent.log())));

@@ -35,7 +35,7 @@ impl Watch {
         let options = ProbeOptions { ring_bytes, ..ProbeOptions::default() };
         let (probe, taker) = {
             let _inside = runtime.enter();
-            Probe::start(options)?
+            Probe::start(&options)?
         };
         let started_in = begun.elapsed();
         Ok(Self { runtime, probe, taker, started_in, events: Vec::new(), overrun: false, modules_changed: 0 })

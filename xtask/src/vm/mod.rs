@@ -68,6 +68,9 @@ pub struct Args {
     /// commas), and the first one
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Minutes that the scenario soak takes; it runs only where --only names it
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    minutes: u64,
     /// Show the main job instead of checking it
     #[arg(long, conflicts_with = "only")]
     tour: bool,
@@ -85,7 +88,7 @@ impl Args {
         match &self.only {
             _ if self.tour && in_colour() => "tour colour".to_owned(),
             _ if self.tour => "tour".to_owned(),
-            Some(only) => format!("only {only}"),
+            Some(only) => format!("only {only} minutes {}", self.minutes),
             None => String::new(),
         }
     }
@@ -176,7 +179,9 @@ pub fn run(args: &Args) -> Result<Report> {
     let workshop = guest::Workshop::open(&crate::workspace::target()?)?;
     let initramfs = workshop.initramfs(&kernel, mtty.as_deref(), args)?;
     let machine = machine::Machine { kernel: &kernel.image, initramfs: &initramfs, accel, console: workshop.console() };
-    let timeout = Duration::from_secs(args.timeout.unwrap_or_else(|| accel.patience()));
+    // A minute of the soak ends with a comparison, which may take long on a busy machine.
+    let soak = if args.only.as_deref().is_some_and(|only| only.contains("soak")) { args.minutes * 120 } else { 0 };
+    let timeout = Duration::from_secs(args.timeout.unwrap_or_else(|| accel.patience() + soak));
     let guest = machine.boot().context("QEMU does not start")?;
     let report = session::follow(guest, timeout, &workshop.console())?;
     match args.keep {

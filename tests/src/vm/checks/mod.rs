@@ -11,9 +11,11 @@ mod hotplug;
 mod latency;
 mod lockdown;
 mod mdev;
+mod pins;
 mod probe;
 mod reload;
 mod serving;
+mod soak;
 mod storm;
 mod vfio;
 
@@ -21,7 +23,7 @@ mod vfio;
 pub type Scenario = fn(&mut Guest) -> Result<()>;
 
 /// Every scenario with its name.
-pub const ALL: &[(&str, Scenario)] = &[
+const ALL: &[(&str, Scenario)] = &[
     ("vfio", vfio::run),
     ("groups", groups::run),
     ("hotplug", hotplug::run),
@@ -31,6 +33,7 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("holders", holders::run),
     ("errors", errors::run),
     ("reload", reload::run),
+    ("pins", pins::run),
     ("serving-uring", serving::with_uring),
     ("serving-plain", serving::without),
     ("capabilities", capabilities::run),
@@ -38,8 +41,18 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("lockdown", lockdown::run),
 ];
 
+/// One that takes as long as is asked for, and runs only where it is named.
+const LONG: (&str, Scenario) = ("soak", soak::run);
+
+/// The name of every scenario.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().chain([&LONG]).map(|(name, _)| *name)
+}
+
 /// The scenarios whose name contains `only`, or one of the texts in it that commas part, behind the first one, which binds the devices for all others.
-pub fn chosen(only: &str) -> Vec<&'static (&'static str, Scenario)> {
+pub fn chosen(only: &str) -> Vec<(&'static str, Scenario)> {
     let (first, rest) = ALL.split_at(1);
-    first.iter().chain(rest.iter().filter(|(name, _)| only.split(',').any(|text| name.contains(text)))).collect()
+    let named = rest.iter().filter(|(name, _)| only.split(',').any(|text| name.contains(text)));
+    let long = only.split(',').any(|text| text == LONG.0).then_some(&LONG);
+    first.iter().chain(named).chain(long).copied().collect()
 }
