@@ -168,7 +168,8 @@ fn malformed(path: &Path, error: BtfError) -> LayoutError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::btf::tests::Writer, *};
+    use std::collections::BTreeMap;
 
     #[test]
     fn every_offset_of_the_configuration_is_asked_for() {
@@ -177,6 +178,61 @@ mod tests {
             *(wanted.place)(&mut config) = 7;
         }
         config.each(|name, value| assert_ne!(value, ABSENT, "{name}"));
+    }
+
+    /// Describes the structures that are needed, each beginning with eight bytes of something else: a member is at 8, or at 8 in
+    /// what is at 8.
+    fn describe(btf: &mut Writer, mut next_type: u32, is_there: impl Fn(&Wanted) -> bool) -> u32 {
+        let mut members: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for wanted in WANTED.iter().filter(|wanted| is_there(wanted)) {
+            members.entry(wanted.structure).or_default().push(wanted.member);
+        }
+        for (structure, members) in members {
+            // Type 1 is the integer.
+            let mut outer: BTreeMap<&str, u32> = BTreeMap::new();
+            for member in members {
+                match member.split_once('.') {
+                    None => drop(outer.entry(member).or_insert(1)),
+                    Some((first, second)) => {
+                        btf.compound(4, "", &[(second, 1, 64)]);
+                        outer.insert(first, next_type);
+                        next_type += 1;
+                    }
+                }
+            }
+            let members: Vec<(&str, u32, u32)> = outer.into_iter().map(|(name, kind)| (name, kind, 64)).collect();
+            btf.compound(4, structure, &members);
+            next_type += 1;
+        }
+        next_type
+    }
+
+    #[test]
+    fn vfio_is_known_whether_it_is_built_in_or_a_module_and_unknown_before_its_module_comes() {
+        let is_of_vfio = |wanted: &Wanted| wanted.structure.starts_with("vfio_");
+        let folder = tempfile::tempdir().unwrap();
+        let (vmlinux, vfio) = (folder.path().join("vmlinux"), folder.path().join("vfio"));
+
+        let mut built_in = Writer::kernel();
+        built_in.integer("int");
+        describe(&mut built_in, 2, |_| true);
+        fs::write(&vmlinux, built_in.bytes()).unwrap();
+        let built_in = KernelLayout::read(folder.path()).unwrap();
+        assert!(built_in.has_vfio);
+        assert_eq!((built_in.config.vfio_count, built_in.config.device_name), (8, 16));
+
+        let mut kernel = Writer::kernel();
+        kernel.integer("int");
+        let next_type = describe(&mut kernel, 2, |wanted| !is_of_vfio(wanted));
+        fs::write(&vmlinux, kernel.bytes()).unwrap();
+        let alone = KernelLayout::read(folder.path()).unwrap();
+        assert!(!alone.has_vfio);
+        assert_eq!(alone.config.vfio_count, ABSENT);
+
+        let mut module = Writer::module(&kernel);
+        describe(&mut module, next_type, is_of_vfio);
+        fs::write(&vfio, module.bytes()).unwrap();
+        assert_eq!(KernelLayout::read(folder.path()).unwrap(), built_in);
     }
 
     #[test]

@@ -65,12 +65,7 @@ struct Compiler {
 /// # Errors
 /// [`Unavailable`], naming what to install.
 pub fn find(choice: Choice) -> Result<Toolchain> {
-    let compiler = match choice {
-        Choice::Distribution => distribution(),
-        Choice::Nightly => nightly(),
-        Choice::Auto => distribution().or_else(nightly),
-    };
-    let compiler = match compiler {
+    let compiler = match select(choice, distribution, nightly) {
         Some(compiler) => compiler,
         None if choice == Choice::Nightly => return Err(Unavailable(by_hand("")).into()),
         None => install()?,
@@ -81,6 +76,19 @@ pub fn find(choice: Choice) -> Result<Toolchain> {
     let linker = linker::ensure(major)?;
     let Compiler { rustc, cargo, sources, version, llvm } = compiler;
     Ok(Toolchain { rustc, cargo, sources, version, llvm, linker })
+}
+
+/// What there is of what was asked for.
+fn select<T>(
+    choice: Choice,
+    distribution: impl FnOnce() -> Option<T>,
+    nightly: impl FnOnce() -> Option<T>,
+) -> Option<T> {
+    match choice {
+        Choice::Distribution => distribution(),
+        Choice::Nightly => nightly(),
+        Choice::Auto => distribution().or_else(nightly),
+    }
 }
 
 fn by_hand(tried: &str) -> String {
@@ -107,13 +115,24 @@ fn distribution() -> Option<Compiler> {
     compiler(Path::new("/usr/bin"))
 }
 
-/// rustup's nightly.
+/// The newest of rustup's nightlies that will do.
 fn nightly() -> Option<Compiler> {
     let list = process::text(Command::new("rustup").args(["toolchain", "list", "--verbose"])).ok()?;
-    list.lines().filter(|line| line.starts_with("nightly")).find_map(|line| {
-        let folder = line.split_whitespace().find(|word| word.starts_with('/'))?;
-        compiler(&Path::new(folder).join("bin"))
-    })
+    nightlies(&list).iter().filter_map(|folder| compiler(folder)).max_by_key(|compiler| age(&compiler.version))
+}
+
+/// The folders with the programs of nightly toolchains, from `rustup toolchain list --verbose`.
+fn nightlies(list: &str) -> Vec<PathBuf> {
+    let folder = |line: &str| line.split_whitespace().find(|word| word.starts_with('/')).map(PathBuf::from);
+    let lines = list.lines().filter(|line| line.starts_with("nightly"));
+    lines.filter_map(folder).map(|folder| folder.join("bin")).collect()
+}
+
+/// The numbers and the day in `rustc 1.99.0-nightly (3f1a2b4c5 2026-09-01)`, which sort by age.
+fn age(version: &str) -> Option<(u32, u32, String)> {
+    let mut numbers = version.split_whitespace().nth(1)?.split(['.', '-']).map_while(|number| number.parse().ok());
+    let day = version.rsplit_once(' ')?.1.trim_end_matches(')');
+    Some((numbers.next()?, numbers.next()?, day.to_owned()))
 }
 
 /// The compiler in this folder, if it will do.
@@ -152,6 +171,39 @@ mod tests {
         let (version, llvm) = versions(text).unwrap();
         assert!(version.starts_with("rustc 1.96.0 (ac68faa20"));
         assert_eq!(llvm, "22.1.8");
+    }
+
+    #[test]
+    fn the_distribution_goes_before_nightly_unless_one_is_named() {
+        let ask = |choice, distribution, nightly| select(choice, || distribution, || nightly);
+        assert_eq!(ask(Choice::Auto, Some("distribution"), Some("nightly")), Some("distribution"));
+        assert_eq!(ask(Choice::Auto, None, Some("nightly")), Some("nightly"));
+        assert_eq!(ask(Choice::Nightly, Some("distribution"), Some("nightly")), Some("nightly"));
+        assert_eq!(ask(Choice::Nightly, Some("distribution"), None), None);
+        assert_eq!(ask(Choice::Distribution, None, Some("nightly")), None);
+    }
+
+    #[test]
+    fn the_newest_nightly_is_taken_and_no_stable_toolchain() {
+        let list = "stable-x86_64-unknown-linux-gnu (active, default) /r/stable\n\
+                    nightly-2026-01-01-x86_64-unknown-linux-gnu\t/r/old\nnightly-x86_64-unknown-linux-gnu /r/new\n";
+        assert_eq!(nightlies(list), [PathBuf::from("/r/old/bin"), "/r/new/bin".into()]);
+        let versions = [
+            "rustc 1.99.0-nightly (3f1a2b4c5 2026-09-01)",
+            "rustc 1.99.0-nightly (aaaaaaaaa 2026-09-12)",
+            "rustc 1.100.0-nightly (0f1a2b4c5 2026-10-02)",
+        ];
+        let mut sorted = versions;
+        sorted.sort_by_key(|version| age(version));
+        assert_eq!(sorted, versions);
+    }
+
+    #[test]
+    fn without_any_compiler_it_is_said_what_to_install() {
+        let text = by_hand("");
+        for part in ["apt-get install", "rustc-web", "cargo-web", "rust-web-src", "nightly --component rust-src"] {
+            assert!(text.contains(part), "{text}");
+        }
     }
 
     #[test]

@@ -182,4 +182,4 @@ impl Structures<'_, '_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::probe) mod tests;

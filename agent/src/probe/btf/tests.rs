@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 /// Writes BTF.
 #[derive(Default)]
-struct Writer {
+pub(in crate::probe) struct Writer {
     types: Vec<u32>,
     strings: Vec<u8>,
     strings_before: u32,
@@ -17,12 +17,12 @@ const TYPEDEF: u32 = 8;
 const CONST: u32 = 10;
 
 impl Writer {
-    fn kernel() -> Self {
+    pub(in crate::probe) fn kernel() -> Self {
         Self { types: Vec::new(), strings: vec![0], strings_before: 0 }
     }
 
     /// A module's strings begin where the kernel's end, without an empty one.
-    fn module(kernel: &Self) -> Self {
+    pub(in crate::probe) fn module(kernel: &Self) -> Self {
         Self { strings_before: kernel.strings.len() as u32, ..Self::default() }
     }
 
@@ -36,7 +36,7 @@ impl Writer {
         at
     }
 
-    fn integer(&mut self, name: &str) {
+    pub(in crate::probe) fn integer(&mut self, name: &str) {
         let name = self.name(name);
         self.types.extend([name, 1 << 24, 4, 32]);
     }
@@ -46,7 +46,7 @@ impl Writer {
         self.types.extend([name, kind << 24, of]);
     }
 
-    fn compound(&mut self, kind: u32, name: &str, members: &[(&str, u32, u32)]) {
+    pub(in crate::probe) fn compound(&mut self, kind: u32, name: &str, members: &[(&str, u32, u32)]) {
         let name = self.name(name);
         self.types.extend([name, kind << 24 | members.len() as u32, 0]);
         for (member, type_id, bits) in members {
@@ -55,7 +55,7 @@ impl Writer {
         }
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub(in crate::probe) fn bytes(&self) -> Vec<u8> {
         let types: Vec<u8> = self.types.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let mut bytes = Vec::new();
         bytes.extend(0xeb9f_u16.to_ne_bytes());
