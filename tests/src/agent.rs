@@ -13,7 +13,7 @@ use std::{
 use tempfile::TempDir;
 
 /// How long anything that should happen may take; far longer than it does.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 const STATUS_SOCKET: &str = "status.sock";
 

@@ -17,11 +17,13 @@ use aya::{
     maps::{MapData, PerCpuArray, RingBuf},
 };
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::Instant,
 };
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use vfiod_abi::{Counters, maps};
 
 /// How the probe is started.
@@ -100,6 +102,7 @@ impl Loaded {
     fn load_with(options: &ProbeOptions, grant: Grant) -> Result<Self, StartError> {
         let begun = Instant::now();
         let Ground { mut layout, shared, shift_ns, btf, mut loader } = Ground::read()?;
+        let read = begun.elapsed();
         let questions = Questions::load(&mut loader, SMALL_RING, &layout.config)?;
         let taker = CensusTaker::load(&mut loader, &btf, SMALL_RING, Arc::clone(&shared), grant, shift_ns)?;
         let (pins, waits_for_pins) = match &options.pin {
@@ -117,6 +120,7 @@ impl Loaded {
             .map_err(|error| ObjectError::Map { map: maps::COUNTERS, error })?;
         let inherited = inherited && pins.is_some();
         let mut attached = Attached::load(object, &layout, Path::new(BTF), Path::new(MODULES), pins)?;
+        let verified = begun.elapsed();
         attached.attach(&layout);
         if !layout.has_vfio {
             // From here on the arrival of its modules is told; they may have come just before.
@@ -124,7 +128,10 @@ impl Loaded {
             shared.store(Arc::new(layout));
         }
         attached.is_whole();
-        info!(took = ?begun.elapsed(), capabilities = %grant, "the kernel probe is loaded");
+        let took = begun.elapsed();
+        let (verified, attached_in) = (verified.saturating_sub(read), took.saturating_sub(verified));
+        debug!(types_read = ?read, ?verified, attached = ?attached_in, "the steps of loading the kernel probe");
+        info!(?took, capabilities = %grant, "the kernel probe is loaded");
         Ok(Self {
             ring,
             counters,
@@ -204,10 +211,18 @@ struct Ground {
 }
 
 impl Ground {
+    /// Reads the kernel's types: for the layout, for the iterator, and because the loader does so by itself. That is most of what
+    /// starting the probe takes, so it is done at once.
     fn read() -> Result<Self, StartError> {
-        let layout = KernelLayout::read(Path::new(BTF))?;
-        let btf = Btf::from_sys_fs().map_err(|error| ObjectError::Load(error.into()))?;
-        let mut loader = EbpfLoader::new();
+        let thread = || thread::Builder::new().name("vfiod-types".to_owned());
+        let (layout, btf, mut loader) = thread::scope(|scope| {
+            let types = thread().spawn_scoped(scope, Btf::from_sys_fs).map_err(ObjectError::Thread)?;
+            let loader = thread().spawn_scoped(scope, EbpfLoader::new).map_err(ObjectError::Thread)?;
+            let layout = KernelLayout::read(Path::new(BTF))?;
+            let ended = |_| ObjectError::Thread(io::Error::other("it ended badly"));
+            let types = types.join().map_err(ended)?.map_err(|error| ObjectError::Load(error.into()))?;
+            Ok::<_, StartError>((layout, types, loader.join().map_err(ended)?))
+        })?;
         // The programs come without relocations, so the loader needs no types of the kernel.
         loader.btf(None).verifier_log_level(VerifierLogLevel::DISABLE);
         let shared = Arc::new(ArcSwap::from_pointee(layout));

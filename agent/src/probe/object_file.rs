@@ -39,8 +39,8 @@ pub enum ObjectError {
     /// The object lacks a part: it was built from other sources than this program.
     #[error("the probe's object has no {0}; build both from one source")]
     Missing(&'static str),
-    /// No thread can be started for the programs.
-    #[error("no thread can be started for the census: {0}")]
+    /// A thread cannot be started, or has ended badly.
+    #[error("a thread of the probe cannot be started: {0}")]
     Thread(#[source] std::io::Error),
     /// There is no object for this machine.
     #[error("vfiod has no probe for this processor architecture")]

@@ -22,7 +22,7 @@ pub const MTTY: &str = "kernel.org/mtty";
 /// What a change of a device may take until the kubelet knows it.
 pub const SOON: Duration = Duration::from_secs(2);
 /// For what depends on the kubelet's own intervals, and for programs to start.
-pub const EVENTUALLY: Duration = Duration::from_secs(30);
+pub const EVENTUALLY: Duration = Duration::from_secs(90);
 /// How long vfiod counts an answered claim as taken although no source lists it.
 const GRACE: Duration = Duration::from_secs(10);
 

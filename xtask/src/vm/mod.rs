@@ -57,7 +57,7 @@ pub struct Args {
     /// How QEMU runs the guest's instructions
     #[arg(long, value_enum, default_value_t = Accel::Auto)]
     accel: Accel,
-    /// Seconds that the guest may take; one that says nothing for two minutes is ended sooner
+    /// Seconds that the guest may take; one that says nothing for five minutes is ended sooner
     /// (default: 600 under KVM, 1800 under TCG)
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 /// Lines of the console that are shown when a guest ends without a verdict.
 const TAIL: usize = 40;
 
-/// How long a guest may say nothing. The longest that one check waits for one thing is 30 seconds.
-const SILENCE: Duration = Duration::from_secs(120);
+/// How long a guest may say nothing. The longest that one check waits for one thing is 90 seconds.
+const SILENCE: Duration = Duration::from_secs(300);
 
 /// What the checks came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -147,7 +147,7 @@ impl Soak {
             let hidden = census.hidden.iter().find(|hidden| is_this(&hidden.object)).map(|hidden| hidden.open_count);
             let counted = shown.or(hidden).unwrap_or(0);
             ensure!(counted == expected.count, "{device}: the kernel counts {counted}, expected is {expected:?}");
-            wait::until(EVENTUALLY * 2, || {
+            wait::until(EVENTUALLY, || {
                 let holders = self.node.holders()?;
                 ensure!(holders.by == "probe", "vfiod asks {}", holders.by);
                 let mut pids: Vec<u32> = holders.of(device.bdf())?.iter().map(|holder| holder.pid).collect();
