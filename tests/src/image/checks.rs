@@ -150,7 +150,8 @@ async fn serves(scene: &Scene) -> Result<()> {
 
     let explained = container.exec(&["explain", "0000:3b:00.0", "--host-root=/host"]);
     explained.context("`kubectl exec … vfiod explain`")?;
-    ends_well(scene, &container).await
+    ends_well(&container).await?;
+    leaves_nothing(scene)
 }
 
 /// The kernel's own account of the process: capabilities, seccomp, privileges.
@@ -184,10 +185,15 @@ async fn admitted(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-async fn ends_well(scene: &Scene, container: &Running<'_>) -> Result<()> {
+async fn ends_well(container: &Running<'_>) -> Result<()> {
     container.signal("SIGTERM")?;
     until(|| container.has_ended(), "the container ends").await?;
     ensure!(container.log().contains("vfiod has stopped"), "it did not end in good order:\n{}", container.log());
+    Ok(())
+}
+
+/// Its sockets go with it; those of one that was killed are the next start's to remove.
+fn leaves_nothing(scene: &Scene) -> Result<()> {
     let left = sockets(&scene.folders.kubelet.join("device-plugins"))?;
     ensure!(left == ["kubelet.sock"], "it left {left:?} behind");
     Ok(())
@@ -210,7 +216,8 @@ async fn on_uring(scene: &Scene) -> Result<()> {
     let container = scene.start("uring", Seccomp::File(&profile), &["--io=auto"])?;
     scene.wait("all resources are allocatable", &container, all_there).await?;
     ensure!(container.log().contains(wanted), "{wanted:?} is not in its log:\n{}", container.log());
-    ends_well(scene, &container).await
+    ends_well(&container).await?;
+    leaves_nothing(scene)
 }
 
 async fn surges(scene: &Scene) -> Result<()> {
@@ -230,7 +237,7 @@ async fn surges(scene: &Scene) -> Result<()> {
     ensure!(least == 4, "the capacity fell to {least}");
     until(|| Ok(new.exec(&["holders"]).is_ok()), "the new one answers on the status socket").await?;
     until(|| old.has_ended(), "the old one has ended").await?;
-    ends_well(scene, &new).await
+    ends_well(&new).await
 }
 
 /// Waits until something that is no business of the kubelet is so.
