@@ -381,9 +381,11 @@ fn nodes_that_cannot_be_listed_are_a_failure_too() {
 #[test]
 fn a_broken_device_is_told_and_the_others_are_shown() {
     let scene = Scene::new();
-    let vendor = scene.node.device_path(QAT).unwrap().join("vendor");
-    fs::remove_file(&vendor).unwrap();
-    fs::write(&vendor, "garbage").unwrap();
+    for file in ["modalias", "vendor"] {
+        let file = scene.node.device_path(QAT).unwrap().join(file);
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, "garbage").unwrap();
+    }
     let output = scene.run(Some(SEED), &[]);
     assert_eq!(output.status.code(), Some(0));
     assert!(stderr(&output).contains("/sys/bus/pci/devices/0000:af:00.0/vendor"), "{}", stderr(&output));

@@ -28,6 +28,18 @@ async fn started(node: &Node, folder: &TempDir) -> (Kubelet, Agent) {
     (kubelet, agent)
 }
 
+/// Whether a file is asked only where `modalias`, which says the same, cannot be read.
+fn needs_modalias_gone(file: &str) -> bool {
+    ["vendor", "device"].contains(&file)
+}
+
+fn break_it(node: &Node, file: &str, fault: Fault) {
+    if needs_modalias_gone(file) {
+        node.break_file(BROKEN, "modalias", Fault::Garbage).unwrap();
+    }
+    node.break_file(BROKEN, file, fault).unwrap();
+}
+
 #[tokio::test]
 async fn a_broken_device_costs_only_itself_and_is_served_when_it_is_mended() {
     for (file, fault) in [
@@ -35,6 +47,7 @@ async fn a_broken_device_costs_only_itself_and_is_served_when_it_is_mended() {
         ("uevent", Fault::Empty),
         ("uevent", Fault::Garbage),
         ("uevent", Fault::Huge(1 << 40)),
+        ("modalias", Fault::Garbage),
         ("vendor", Fault::Folder),
         ("device", Fault::Garbage),
         ("driver", Fault::Loop),
@@ -45,13 +58,16 @@ async fn a_broken_device_costs_only_itself_and_is_served_when_it_is_mended() {
         ("", Fault::Gone),
     ] {
         let (node, folder) = (two_qats(), TempDir::new().unwrap());
-        node.break_file(BROKEN, file, fault).unwrap();
+        break_it(&node, file, fault);
         let (kubelet, mut agent) = started(&node, &folder).await;
         let sound = |state: &vfiod_simulator::kubelet::State| state.health(QAT, SOUND) == Some(Health::Healthy);
         kubelet.wait_for(&format!("the sound one beside {file} {fault:?}"), PATIENCE, sound).await.unwrap();
         let pod = kubelet.admit(PodSpec::new("vms", "vm").container("compute", [(QAT, 1)])).await.unwrap();
         kubelet.start_container(pod.uid(), "compute").await.unwrap();
         node.mend(BROKEN, file).unwrap();
+        if needs_modalias_gone(file) {
+            node.mend(BROKEN, "modalias").unwrap();
+        }
         kubelet
             .wait_for(&format!("both after {file} {fault:?}"), PATIENCE, |state| state.allocatable(QAT) == 2)
             .await
@@ -67,7 +83,7 @@ async fn a_device_that_cannot_be_read_any_more_keeps_its_last_state_and_is_named
         let (node, folder) = (two_qats(), TempDir::new().unwrap());
         let (kubelet, agent) = started(&node, &folder).await;
         kubelet.wait_for("two QATs", PATIENCE, |state| state.allocatable(QAT) == 2).await.unwrap();
-        node.break_file(BROKEN, file, fault).unwrap();
+        break_it(&node, file, fault);
         agent.wait_for_log(BROKEN).unwrap_or_else(|error| panic!("{file} {fault:?}: {error}"));
         let calls = kubelet.look(|state| state.pod_resources_calls().len());
         kubelet
