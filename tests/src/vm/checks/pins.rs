@@ -24,6 +24,12 @@ const SETUP: Setup = Setup {
     flags: &[("--probe", "require"), ("--pin", PINS), ("--state-dir", "/run/vfiod-pins")],
     ..Setup::DEFAULT
 };
+/// One with a state folder of its own, so that it can be asked while the other one lives.
+const SECOND: Setup = Setup {
+    name: "pins-second",
+    flags: &[("--probe", "require"), ("--pin", PINS), ("--state-dir", "/run/vfiod-pins-second")],
+    ..SETUP
+};
 const RNG: &str = "qemu.org/rng";
 const TAKEN_OVER: &str = "the pinned kernel probe is taken over";
 
@@ -77,7 +83,7 @@ pub fn run(guest: &mut Guest) -> Result<()> {
     guest.check(
         "[pins] a second vfiod runs beside the owner of the pins, and takes them when that one ends",
         |guest| {
-            let mut second = Node::start(Setup { name: "pins-second", ..SETUP })?;
+            let mut second = Node::start(SECOND)?;
             second.agent.wait_for_log("another vfiod owns the pins")?;
             second.wait_for_probe()?;
             ensure!(kprobes()?.len() > hooks.len(), "the second one has attached nothing");
