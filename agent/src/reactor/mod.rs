@@ -9,6 +9,7 @@
 //! ```
 
 mod announce;
+mod channels;
 mod fences;
 mod holder_watch;
 mod host_reader;
@@ -21,4 +22,5 @@ mod ownership_reader;
 mod probe_start;
 mod retries;
 
-pub use node::{Channels, Command, NodeOptions, RunError, run};
+pub use channels::{Channels, Command, NodeOptions, RunError};
+pub use node::run;

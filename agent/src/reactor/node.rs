@@ -1,9 +1,13 @@
 //! The loop: takes what happens on this node, and keeps the inventory true.
 
+mod ears;
 mod heard;
+mod told;
 
+use self::ears::{Ears, Watched, changed, next_document, next_probe, next_uevents};
 use super::{
     announce::announce,
+    channels::{Channels, Command, NodeOptions, RunError},
     fences::Fences,
     holder_watch::{FIRST_LOOK, HolderWatch},
     host_reader::HostReader,
@@ -16,143 +20,30 @@ use super::{
     retries::Retries,
 };
 use crate::{
-    cluster::Document,
     config::{Config, Standing, follow::Follow},
-    discovery::{Fault, HostRoot},
+    discovery::Fault,
     holders::Book,
-    instance::Keeper,
     io::FileIo,
     memory,
-    monitor::{
-        uevent::{self, UeventSocket},
-        watch::Watcher,
-    },
+    monitor::{uevent::UeventSocket, watch::Watcher},
     ownership::Sources,
-    plugin::{Desk, FenceQuery, KubeletFolder, KubeletSocket},
-    probe::{Absent, Batch as ProbeBatch, CensusTaker, Probe, ProbeOptions},
-    status::{Feed, Mark, Marked, Query},
+    plugin::{FenceQuery, KubeletFolder},
+    probe::CensusTaker,
+    status::{Mark, Marked, Query},
 };
-use std::{
-    collections::{HashMap, HashSet},
-    future::pending,
-    io,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::{
-    sync::{mpsc, oneshot, watch as signal},
+    sync::oneshot,
     time::{sleep_until, timeout},
 };
 use tracing::{info, warn};
-use vfiod_core::{
-    allocator::Resource,
-    device::DeviceId,
-    events::{Kind, Occurrence, Subject, occurrences},
-    inventory::{Inventory, Outcome},
-    ownership::{Claim, Moment, Source},
-    permit::{Permit, ResourceName},
-};
+use vfiod_core::{device::DeviceId, inventory::Inventory, ownership::Moment, permit::Permit};
 
 /// How long after the start the kubelet may take to say who owns what, before a holder of no pod is taken for a stranger.
 const OWNERS_DUE: Duration = Duration::from_secs(10);
 
 /// How long the API server may take for its first answer, before the remembered CR is served.
 const FIRST_DOCUMENT: Duration = Duration::from_millis(900);
-
-/// What the loop is told at its start.
-#[derive(Debug, Clone)]
-pub struct NodeOptions {
-    /// Where the host's files are.
-    pub root: HostRoot,
-    /// The kubelet's folder (`--kubelet-dir`).
-    pub kubelet_dir: PathBuf,
-    /// The folder of what outlives the agent, and not the host's next boot (`--state-dir`).
-    pub state_dir: PathBuf,
-    /// Whether this vfiod keeps what is in it.
-    pub keeper: Keeper,
-    /// How often everything is read again, as a safety net.
-    pub rescan: Duration,
-    /// How the kernel probe is started.
-    pub probe: ProbeOptions,
-}
-
-/// Why the loop did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The host gives no watches.
-    #[error("the host cannot be watched: {0}")]
-    Watches(#[from] io::Error),
-    /// `--probe require`, and there is none.
-    #[error("--probe require: {0}")]
-    Probe(Absent),
-}
-
-/// What the loop shares with the other threads.
-#[derive(Debug)]
-pub struct Channels {
-    /// The border to the endpoints.
-    pub desk: Desk,
-    /// Queries of the fence.
-    pub fence: mpsc::UnboundedReceiver<FenceQuery>,
-    /// Resources that need an endpoint.
-    pub opened: mpsc::UnboundedSender<Arc<Resource>>,
-    /// The kubelet's socket.
-    pub kubelet: signal::Sender<KubeletSocket>,
-    /// Questions from the status socket.
-    pub queries: mpsc::UnboundedReceiver<Query>,
-    /// What changes, for whoever looks.
-    pub feed: Feed,
-    /// Commands from signals.
-    pub commands: mpsc::UnboundedReceiver<Command>,
-    /// The KubeVirt CR, where it is the source.
-    pub documents: Option<signal::Receiver<Option<Document>>>,
-    /// What the cluster is told, where it is.
-    pub events: Option<mpsc::Sender<Occurrence>>,
-}
-
-impl Channels {
-    fn tell(&self, occurrence: Occurrence) {
-        if let Some(events) = &self.events
-            && events.try_send(occurrence).is_err()
-        {
-            self.desk.board.cluster.events_dropped.one();
-        }
-    }
-}
-
-/// What a signal asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
-    /// Read the configuration and the host again.
-    Reload,
-    /// End.
-    Stop,
-}
-
-/// What a watch is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Watched {
-    /// `/dev/vfio`.
-    Groups,
-    /// `/dev/vfio/devices`.
-    Cdevs,
-    /// The kubelet's plugin folder.
-    Plugins,
-}
-
-/// The sources that wake the loop; apart from the state, so that waiting on them does not borrow it.
-struct Ears {
-    uevents: Option<UeventSocket>,
-    watcher: Watcher<Watched>,
-    follow: Option<Follow>,
-    host: HostReader,
-    ownership: OwnershipReader,
-    holders: HolderWatch,
-    probe: Option<Probe>,
-    probe_start: ProbeStart,
-    channels: Channels,
-}
 
 /// The state of this node.
 struct Node {
@@ -465,45 +356,9 @@ impl Node {
         ears.holders.want();
     }
 
-    /// Logs each source of ownership that cannot be read once, as long as that lasts.
-    fn say_unavailable(&mut self, reading: &vfiod_core::ownership::Reading) {
-        let mut now = HashSet::new();
-        for source in [&reading.checkpoint, &reading.pod_resources] {
-            if let Source::Unavailable(reason) = source {
-                now.insert(reason.clone());
-            }
-        }
-        for reason in now.difference(&self.unavailable) {
-            // Without a kubelet this is no news.
-            if reading.kubelet_up.is_some() {
-                warn!("{reason}; what is known of owners holds until it can be read");
-            }
-        }
-        self.unavailable = now;
-    }
-
     async fn reload(&mut self, channels: &Channels) {
         let permit = self.config.reload().await;
         self.permitted(permit, channels);
-    }
-
-    /// Hands over what the cluster is to be told; whoever cannot take it at once does not hold up the loop.
-    fn report(&self, outcome: &Outcome, channels: &Channels) {
-        if channels.events.is_none() || outcome.transitions.is_empty() && outcome.overflows.is_empty() {
-            return;
-        }
-        let owner = |resource: &ResourceName, device| {
-            self.inventory.ledger().claim(resource.as_str(), device).and_then(Claim::owner).cloned()
-        };
-        occurrences(outcome, owner).into_iter().for_each(|occurrence| channels.tell(occurrence));
-    }
-
-    fn report_rejected(&self, channels: &Channels) {
-        let problems = self.config.problems();
-        if !problems.is_empty() {
-            let (kind, note) = (Kind::ConfigurationRejected, problems.join("; "));
-            channels.tell(Occurrence { kind, subject: Subject::Node, note, pod: None });
-        }
     }
 
     /// The configuration was read again; `permit` is what it means now, where that is something else.
@@ -521,67 +376,5 @@ impl Node {
         if let Some(permit) = permit {
             self.inventory.set_permit(permit);
         }
-    }
-
-    /// One line a resource, once at the start.
-    fn summary(&self) {
-        let mut counts: HashMap<&ResourceName, [usize; 3]> = HashMap::new();
-        for view in self.inventory.listed() {
-            let [devices, healthy, owned] = counts.entry(view.resource).or_default();
-            *devices += 1;
-            *healthy += usize::from(view.slot.is_healthy());
-            *owned += usize::from(view.claim.is_some());
-        }
-        for permitted in self.inventory.permit().served() {
-            let [devices, healthy, owned] = counts.get(&permitted.name).copied().unwrap_or_default();
-            info!(resource = %permitted.name, devices, healthy, owned, "found");
-        }
-    }
-}
-
-async fn next_uevents(socket: &mut Option<UeventSocket>) -> uevent::Batch {
-    let Some(open) = socket else { return pending().await };
-    match open.next_batch().await {
-        Ok(batch) => batch,
-        Err(error) => {
-            warn!(
-                "uevents can no longer be received: {error}; changes are noticed by watches and by the periodic rescan"
-            );
-            *socket = None;
-            uevent::Batch { overrun: true, ..uevent::Batch::default() }
-        }
-    }
-}
-
-async fn next_probe(probe: &mut Option<Probe>) -> ProbeBatch {
-    let Some(running) = probe else { return pending().await };
-    match running.next().await {
-        Ok(batch) => batch,
-        Err(error) => {
-            warn!("the kernel probe can no longer be read: {error}; opens of groups are noticed by inotify");
-            *probe = None;
-            ProbeBatch { overrun: true, ..ProbeBatch::default() }
-        }
-    }
-}
-
-/// The next state of the KubeVirt CR that differs from the last.
-async fn next_document(documents: &mut Option<signal::Receiver<Option<Document>>>) -> Document {
-    loop {
-        let Some(open) = documents else { return pending().await };
-        if open.changed().await.is_err() {
-            // The agent stops.
-            *documents = None;
-        } else if let Some(document) = open.borrow_and_update().clone() {
-            return document;
-        }
-    }
-}
-
-async fn changed(follow: &mut Option<Follow>) {
-    let Some(open) = follow else { return pending().await };
-    if let Err(error) = open.changed().await {
-        warn!("the configuration can no longer be followed: {error}; changes are noticed by SIGHUP only");
-        *follow = None;
     }
 }

@@ -1,6 +1,9 @@
 //! What the loop does with what it hears: uevents, watches, the probe, and what was read of the host.
 
-use super::{Ears, Node, TIDY_AFTER, Watched};
+use super::{
+    Node, TIDY_AFTER,
+    ears::{Ears, Watched},
+};
 use crate::{
     board::Board,
     discovery::{Fault, Scan},
