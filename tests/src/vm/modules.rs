@@ -44,6 +44,14 @@ pub fn need_mtty() -> Result<()> {
     }
 }
 
+/// Whether VFIO's modules can go at all: some kernels have them built in.
+pub fn need_loadable() -> Result<()> {
+    match order()?.iter().any(|name| name == "vfio") {
+        true => Ok(()),
+        false => Err(Skip("VFIO is built into this kernel, and does not go".into()).into()),
+    }
+}
+
 fn run(program: &str, arguments: &[&str]) -> Result<()> {
     let output = Command::new(program).args(arguments).output().with_context(|| format!("cannot run {program}"))?;
     match output.status.success() {

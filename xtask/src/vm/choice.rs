@@ -25,16 +25,28 @@ pub struct Series {
     pub version: &'static str,
     /// The release that has it.
     pub suite: &'static str,
-    /// Whether its VFIO is built once more, with IOMMUFD, which Debian leaves out.
-    pub iommufd: bool,
+    /// Whose build of it is booted.
+    pub build: Build,
+}
+
+/// How a kernel is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// As Debian does.
+    Debian,
+    /// Debian's, with its VFIO modules built once more, with IOMMUFD, which Debian leaves out.
+    Iommufd,
+    /// From Debian's source, small, with VFIO in the kernel itself instead of in modules.
+    BuiltIn,
 }
 
 /// All that the checks run on, in the order in which they do.
-pub const ALL: [Series; 4] = [
-    Series { name: "6.1", version: "6.1", suite: "bookworm", iommufd: false },
-    Series { name: "6.12", version: "6.12", suite: "trixie", iommufd: false },
-    Series { name: "6.12-iommufd", version: "6.12", suite: "trixie", iommufd: true },
-    Series { name: "sid", version: "sid", suite: "sid", iommufd: false },
+pub const ALL: [Series; 5] = [
+    Series { name: "6.1", version: "6.1", suite: "bookworm", build: Build::Debian },
+    Series { name: "6.1-built-in", version: "6.1", suite: "bookworm", build: Build::BuiltIn },
+    Series { name: "6.12", version: "6.12", suite: "trixie", build: Build::Debian },
+    Series { name: "6.12-iommufd", version: "6.12", suite: "trixie", build: Build::Iommufd },
+    Series { name: "sid", version: "sid", suite: "sid", build: Build::Debian },
 ];
 
 impl FromStr for Choice {
@@ -67,7 +79,7 @@ mod tests {
     #[test]
     fn a_known_name_is_a_series_and_anything_else_a_file() {
         let parse = |text: &str| text.parse::<Choice>().unwrap();
-        assert_eq!(parse("6.12"), Choice::Series(ALL[1]));
+        assert_eq!(parse("6.12"), Choice::Series(ALL[2]));
         assert_eq!(parse("all"), Choice::All);
         assert_eq!(parse("./sid"), Choice::File("./sid".into()));
         for text in ["6.1", "sid", "all", "/boot/vmlinuz"] {

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 pub mod apt;
 mod archive;
 mod buildroot;
+mod built_in;
 pub mod cache;
 mod choice;
 mod debian;
@@ -35,7 +36,8 @@ mod session;
 pub mod tools;
 
 use archive::Archive;
-use choice::Choice;
+use choice::{Build, Choice};
+use kernel::Kernel;
 pub use session::Report;
 
 /// The exit code for "this machine cannot run the checks", as automake's test drivers use it.
@@ -44,9 +46,9 @@ const SKIPPED: u8 = 77;
 /// What to boot, and how.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Kernel to boot: Debian's 6.1, 6.12 or sid (fetched through apt, and kept), 6.12 with VFIO built once more for device
-    /// nodes, all of them one after the other, or the image FILE of another one
-    #[arg(long, value_name = "6.1|6.12|6.12-iommufd|sid|all|FILE", default_value = "6.1")]
+    /// Kernel to boot: Debian's 6.1, 6.12 or sid (fetched through apt, and kept), a small 6.1 with VFIO in the kernel
+    /// itself (built from Debian's source, and kept), 6.12 with VFIO built once more for device nodes, all of them one after the other, or the image FILE of another one
+    #[arg(long, value_name = "6.1|6.1-built-in|6.12|6.12-iommufd|sid|all|FILE", default_value = "6.1")]
     kernel: Choice,
     /// Folder of the modules of `--kernel FILE`, such as lib/modules/6.1.0-56-amd64
     #[arg(long, value_name = "DIR")]
@@ -193,22 +195,27 @@ pub fn run(args: &Args) -> Result<Report> {
 }
 
 /// The kernel to boot, and where packages for it are to be had.
-fn find(args: &Args, cache: &cache::Cache) -> Result<(Archive, kernel::Kernel)> {
+fn find(args: &Args, cache: &cache::Cache) -> Result<(Archive, Kernel)> {
     match (&args.kernel, &args.modules) {
-        (Choice::File(image), Some(modules)) => Ok((Archive::own(cache), kernel::Kernel::given(image, modules)?)),
+        (Choice::File(image), Some(modules)) => Ok((Archive::own(cache), Kernel::given(image, modules)?)),
         (Choice::File(image), None) => {
             bail!(
-                "--kernel {}: a file needs the folder of its modules, too (--modules DIR); kernels known by name are 6.1, 6.12, 6.12-iommufd, sid and all",
+                "--kernel {}: a file needs the folder of its modules, too (--modules DIR); kernels known by name are 6.1, 6.1-built-in, 6.12, 6.12-iommufd, sid and all",
                 image.display()
             )
         }
         (_, Some(_)) => bail!("--modules goes with `--kernel FILE`"),
         (Choice::Series(series), None) => {
             let archive = Archive::of_suite(cache, series.suite);
-            let mut kernel = debian::kernel(cache, &archive, *series, args.refresh)?;
-            if series.iommufd {
-                kernel.rebuilt = Some(iommufd::find_or_build(cache, &archive, &kernel)?);
-            }
+            let kernel = match series.build {
+                Build::Debian => debian::kernel(cache, &archive, *series, args.refresh)?,
+                Build::Iommufd => {
+                    let kernel = debian::kernel(cache, &archive, *series, args.refresh)?;
+                    let rebuilt = iommufd::find_or_build(cache, &archive, &kernel)?;
+                    Kernel { rebuilt: Some(rebuilt), ..kernel }
+                }
+                Build::BuiltIn => built_in::find_or_build(cache, &archive, series.version, args.refresh)?,
+            };
             Ok((archive, kernel))
         }
         (Choice::All, None) => bail!("--kernel all runs checks only"),

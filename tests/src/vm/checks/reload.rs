@@ -11,6 +11,7 @@ use vfiod_simulator::kubelet::Health;
 pub fn run(guest: &mut Guest) -> Result<()> {
     let mut node = None;
     guest.check("vfiod follows the modules of VFIO that are loaded after it has started", |guest| {
+        modules::need_loadable()?;
         unload(guest)?;
         let mut started = Node::start(Setup { name: "reload", ..Setup::DEFAULT })?;
         started.agent.wait_for_log("the kernel probe waits for VFIO's modules")?;
@@ -21,6 +22,7 @@ pub fn run(guest: &mut Guest) -> Result<()> {
         Ok(())
     })?;
     guest.check("vfiod follows modules of VFIO that were removed and loaded again", |guest| {
+        modules::need_loadable()?;
         let mut node = node.take().map_or_else(|| Node::start(Setup { name: "reload", ..Setup::DEFAULT }), Ok)?;
         for _ in 0..2 {
             unload(guest)?;

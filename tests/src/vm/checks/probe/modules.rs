@@ -9,6 +9,7 @@ use vfiod::probe::EventKind;
 /// Leaves every device bound.
 pub fn run(guest: &mut Guest, watch: &mut Watch) -> Result<()> {
     guest.check("when VFIO's modules go the probe lets go of them, and attaches when they come back", |guest| {
+        modules::need_loadable()?;
         watch.forget()?;
         for device in guest.bench.all() {
             device.unbind()?;
