@@ -188,8 +188,13 @@ async fn admitted(scene: &Scene) -> Result<()> {
 async fn ends_well(container: &Running<'_>) -> Result<()> {
     container.signal("SIGTERM")?;
     until(|| container.has_ended(), "the container ends").await?;
-    ensure!(container.log().contains("vfiod has stopped"), "it did not end in good order:\n{}", container.log());
-    Ok(())
+    says(container, "vfiod has stopped").await
+}
+
+/// Waits for `wanted` in the log, which the engine brings later than the container writes it.
+async fn says(container: &Running<'_>, wanted: &str) -> Result<()> {
+    let said = until(|| Ok(container.log().contains(wanted)), &format!("its log says {wanted:?}")).await;
+    said.with_context(|| format!("its log is:\n{}", container.log()))
 }
 
 /// Its sockets go with it; those of one that was killed are the next start's to remove.
@@ -215,7 +220,7 @@ async fn on_uring(scene: &Scene) -> Result<()> {
     };
     let container = scene.start("uring", Seccomp::File(&profile), &["--io=auto"])?;
     scene.wait("all resources are allocatable", &container, all_there).await?;
-    ensure!(container.log().contains(wanted), "{wanted:?} is not in its log:\n{}", container.log());
+    says(&container, wanted).await?;
     ends_well(&container).await?;
     leaves_nothing(scene)
 }
