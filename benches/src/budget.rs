@@ -182,7 +182,7 @@ fn restart(vfiod: &Contestant, times: usize) -> Result<()> {
     let mut plugins = all_plugins(&mut kubelet, &host)?;
     let mut once = |kubelet: &mut Kubelet, server: &Server| -> Result<(f64, Vec<Thread>)> {
         plugins.clear();
-        measure::kubelet_is_gone();
+        measure::kubelet_is_gone(kubelet);
         let before = server.threads()?;
         let begun = Instant::now();
         kubelet.restart()?;

@@ -19,7 +19,8 @@ const CHECKPOINT: &str = r#"{"Data":{"PodDeviceEntries":null,"RegisteredDevices"
 #[derive(Debug)]
 pub struct Kubelet {
     folder: PathBuf,
-    listener: UnixListener,
+    /// None while it is gone: its socket file stays, and refuses.
+    listener: Option<UnixListener>,
     /// The connections on which plugins have registered; a kubelet leaves closing them to the plugin.
     registered: Vec<Registration>,
 }
@@ -42,22 +43,28 @@ impl Kubelet {
         let folder = kubelet_dir.join("device-plugins");
         fs::create_dir_all(&folder)?;
         fs::write(folder.join(KUBELET_CHECKPOINT), CHECKPOINT)?;
-        Ok(Self { listener: listen(&folder)?, folder, registered: Vec::new() })
+        Ok(Self { listener: Some(listen(&folder)?), folder, registered: Vec::new() })
     }
 
-    /// Ends and starts again: wipes the folder of all but the checkpoint, as a kubelet does
+    /// Ends, as a process does: its sockets are closed, and its files stay.
+    pub fn end(&mut self) {
+        self.registered.clear();
+        self.listener = None;
+    }
+
+    /// Ends, where it has not, and starts again: wipes the folder of all but the checkpoint, as a kubelet does
     /// (kubelet: `pkg/kubelet/cm/devicemanager/plugin/v1beta1/server.go`, `cleanup`).
     ///
     /// # Errors
     /// When the folder cannot be wiped.
     pub fn restart(&mut self) -> Result<()> {
-        self.registered.clear();
+        self.end();
         for entry in fs::read_dir(&self.folder)?.flatten() {
             if entry.file_name() != KUBELET_CHECKPOINT {
                 let _ = fs::remove_file(entry.path()); // the plugin may have been quicker
             }
         }
-        self.listener = listen(&self.folder)?;
+        self.listener = Some(listen(&self.folder)?);
         Ok(())
     }
 
@@ -67,13 +74,14 @@ impl Kubelet {
     /// # Errors
     /// When none comes, or the plugin does not answer.
     pub fn accept(&mut self) -> Result<Plugin> {
+        let listener = self.listener.as_ref().context("the kubelet is gone")?;
         let mut registration = loop {
-            let mut fds = [rustix::event::PollFd::new(&self.listener, rustix::event::PollFlags::IN)];
+            let mut fds = [rustix::event::PollFd::new(listener, rustix::event::PollFlags::IN)];
             let patience = rustix::time::Timespec::try_from(PATIENCE).context("a time too long")?;
             if rustix::event::poll(&mut fds, Some(&patience))? == 0 {
                 bail!("nobody registered within {} s", PATIENCE.as_secs());
             }
-            let (socket, _) = self.listener.accept()?;
+            let (socket, _) = listener.accept()?;
             if let Some(registration) = client::receive_registration(socket)? {
                 break registration;
             }

@@ -60,7 +60,7 @@ pub fn restarts(contestant: &Contestant, host: &Host, times: usize) -> Result<Ve
     for _ in 0..times {
         sleep(SETTLE);
         drop(plugins); // the old kubelet's connections end with it
-        kubelet_is_gone();
+        kubelet_is_gone(&mut kubelet);
         let begun = Instant::now();
         kubelet.restart()?;
         plugins =
@@ -71,8 +71,9 @@ pub fn restarts(contestant: &Contestant, host: &Host, times: usize) -> Result<Ve
     Ok(took)
 }
 
-/// The time between two kubelets.
-pub(crate) fn kubelet_is_gone() {
+/// The end of one kubelet, and the time until another one.
+pub(crate) fn kubelet_is_gone(kubelet: &mut Kubelet) {
+    kubelet.end();
     sleep(GONE);
 }
 
