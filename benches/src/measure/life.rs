@@ -18,6 +18,10 @@ const GONE: Duration = Duration::from_millis(300);
 /// How long a server is left alone after work before it counts as doing nothing.
 const SETTLE: Duration = Duration::from_millis(1500);
 
+/// How long a thread of a pool waits for more work before it ends (tokio: 10 s), and a little more: its end is one wake-up,
+/// and no periodic one.
+const THREADS_END: Duration = Duration::from_secs(12);
+
 /// Starts a server; measures until the kubelet has its first full list.
 ///
 /// # Errors
@@ -105,7 +109,7 @@ pub(crate) fn all_plugins(kubelet: &mut Kubelet, host: &Host) -> Result<Vec<Plug
 /// # Errors
 /// When it is gone.
 pub fn idle(subject: &Subject<'_>, effort: Effort) -> Result<Vec<Value>> {
-    sleep(SETTLE);
+    sleep(THREADS_END);
     let before = subject.server.counters()?;
     sleep(Duration::from_secs(effort.idle_seconds));
     let after = subject.server.counters()?;
