@@ -40,6 +40,9 @@ const NOTE: usize = 1024;
 const CONTROLLER: &str = "vfiod";
 /// Where Events on objects without a namespace stand.
 const DEFAULT_NAMESPACE: &str = "default";
+/// Where older API servers want them: they refuse every other namespace (kubernetes 1.20:
+/// `pkg/apis/core/validation/events.go`, `legacyValidateEvent`, where `EventTime` is set).
+const SYSTEM_NAMESPACE: &str = "kube-system";
 
 /// Tells the cluster what happens.
 pub(super) struct Reporter {
@@ -51,6 +54,8 @@ pub(super) struct Reporter {
     mark: i128,
     waiting: VecDeque<Post>,
     client: Option<Client>,
+    /// Where this API server takes Events on the node.
+    on_nodes: &'static str,
     complained: Option<String>,
 }
 
@@ -64,6 +69,7 @@ impl Reporter {
             mark: Timestamp::now().as_nanosecond(),
             waiting: VecDeque::new(),
             client: None,
+            on_nodes: DEFAULT_NAMESPACE,
             complained: None,
         }
     }
@@ -134,11 +140,21 @@ impl Reporter {
         };
         let (Post::Create { occurrence, .. } | Post::Repeat { occurrence, .. }) = post;
         let node = self.node_reference();
-        self.write_on(&client, post, node.clone(), None).await?;
-        if let Some(pod) = occurrence.pod.as_ref().and_then(pod_reference) {
-            self.write_on(&client, post, pod, Some(node)).await?;
+        let mut on_node = self.write_on(&client, post, node.clone(), None).await;
+        if self.on_nodes == DEFAULT_NAMESPACE && on_node.as_ref().is_err_and(is_about_namespace) {
+            self.on_nodes = SYSTEM_NAMESPACE;
+            on_node = self.write_on(&client, post, node.clone(), None).await;
         }
-        Ok(())
+        if on_node.as_ref().is_err_and(|failure| !failure.is_final) {
+            return on_node;
+        }
+        // What the server refuses on the node for good it may take on the pod.
+        let pod = occurrence.pod.as_ref().and_then(pod_reference);
+        let on_pod = match pod {
+            Some(pod) => self.write_on(&client, post, pod, Some(node)).await,
+            None => Ok(()),
+        };
+        on_node.and(on_pod)
     }
 
     async fn write_on(
@@ -149,7 +165,7 @@ impl Reporter {
         related: Option<ObjectReference>,
     ) -> Result<(), Failure> {
         const DOING: &str = "write an Event";
-        let namespace = regarding.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+        let namespace = regarding.namespace.clone().unwrap_or_else(|| self.on_nodes.to_owned());
         let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
         let (series, again, occurrence) = match post {
             Post::Create { series, occurrence } => (*series, None, occurrence),
@@ -245,6 +261,11 @@ fn cut(note: &str) -> String {
 /// Whether a failure is worth another try.
 pub(super) const fn is_worth_another_try(code: u16) -> bool {
     matches!(code, 401 | 408 | 429 | 500..)
+}
+
+/// Whether an Event was refused for the namespace that it stands in. The server says so in words only.
+fn is_about_namespace(failure: &Failure) -> bool {
+    failure.is_final && failure.text.contains("involvedObject.namespace")
 }
 
 /// The name of this host, where nobody says what the cluster calls it.

@@ -171,8 +171,13 @@ fn write_event(shared: &Shared, method: &Method, rest: &str, body: &[u8]) -> Res
         (&Method::PATCH, [namespace, "events", name]) => (*namespace, (*name).to_owned()),
         _ => return refused(&Refusal::all(404), "not found"),
     };
+    let is_of_pod = event.pointer("/regarding/namespace").is_some();
     let key = (namespace.to_owned(), name);
     shared.update(|store| {
+        if store.events_of_1_20 && method == Method::POST && !is_of_pod && namespace != "kube-system" {
+            let message = "involvedObject.namespace: Invalid value: \"\": does not match event.namespace";
+            return refused(&Refusal::all(422), message);
+        }
         let known = store.events.get(&key).cloned();
         let written = match (method, known) {
             (&Method::POST, None) => event.clone(),

@@ -153,6 +153,12 @@ impl ApiServer {
         self.shared.update(|store| store.refusal = refusal);
     }
 
+    /// Takes Events on objects without a namespace in `kube-system` alone from now on, as Kubernetes 1.20 does (kubernetes
+    /// 1.20: `pkg/apis/core/validation/events.go`, `legacyValidateEvent`).
+    pub fn take_events_as_1_20(&self) {
+        self.shared.update(|store| store.events_of_1_20 = true);
+    }
+
     /// All Events as they are now.
     #[must_use]
     pub fn events(&self) -> Vec<Value> {

@@ -31,6 +31,8 @@ pub(super) struct Store {
     pub(super) events: BTreeMap<(String, String), Value>,
     /// Posts and patches of events, in their order.
     pub(super) event_writes: Vec<Value>,
+    /// Whether Events on objects without a namespace must stand in `kube-system`.
+    pub(super) events_of_1_20: bool,
     pub(super) requests: Vec<String>,
 }
 

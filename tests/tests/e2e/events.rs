@@ -171,6 +171,21 @@ async fn a_server_that_takes_no_events_disturbs_nothing() {
 }
 
 #[tokio::test]
+async fn an_old_server_gets_events_on_the_node_where_it_takes_them() {
+    let scene = Scene::of(two_qats()).await;
+    scene.server.take_events_as_1_20();
+    let agent = scene.builder(&[(QAT_ID, QAT)]).flag("--events", "true").start().unwrap();
+    scene.serves(QAT, 2).await;
+    scene.node.node_gone(11).unwrap();
+    assert_eq!(scene.event("DeviceUnhealthy", "Node")["metadata"]["namespace"], "kube-system");
+    scene.node.node_back(11).unwrap();
+    assert_eq!(scene.event("DeviceRecovered", "Node")["metadata"]["namespace"], "kube-system");
+    let refused = scene.server.requests().iter().filter(|request| request.contains("/default/events")).count();
+    assert_eq!(refused, 1, "it remembers where");
+    assert!(!agent.log().contains("an Event cannot be written"), "{}", agent.log());
+}
+
+#[tokio::test]
 async fn events_can_be_turned_off() {
     let scene = Scene::of(two_qats()).await;
     scene.server.permit("kubevirt", "kubevirt", &[(QAT_ID, QAT)]);
