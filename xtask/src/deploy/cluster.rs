@@ -52,6 +52,12 @@ impl<'a> Cluster<'a> {
         Ok(())
     }
 
+    /// The version of its API server: major and minor.
+    pub(super) fn version(&self) -> Result<(u32, u32)> {
+        let answer = self.json(&["version"]).context("the API server does not say of which version it is")?;
+        version(&answer).with_context(|| format!("`kubectl version` names no version of the server: {answer}"))
+    }
+
     /// Applies manifests.
     pub(super) fn apply(&self, manifests: &Path) -> Result<()> {
         self.run(self.command(&["apply", "--filename"]).arg(manifests))
@@ -105,6 +111,13 @@ impl fmt::Display for Cluster<'_> {
     }
 }
 
+/// From `gitVersion`, such as `v1.27.3-gke.100`: `major` and `minor` have additions of vendors, and are empty in some builds.
+fn version(answer: &Value) -> Option<(u32, u32)> {
+    let text = answer.pointer("/serverVersion/gitVersion")?.as_str()?;
+    let mut parts = text.trim_start_matches('v').split('.').map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??))
+}
+
 /// The running pods, by node.
 fn running(pods: &Value) -> BTreeMap<String, String> {
     let text = |pod: &Value, pointer: &str| pod.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
@@ -149,6 +162,20 @@ mod tests {
         let expected = BTreeMap::from([("intel.com/qat".to_owned(), ("2".to_owned(), "1".to_owned()))]);
         assert_eq!(extended(&nodes, "a"), expected);
         assert!(extended(&nodes, "c").is_empty());
+    }
+
+    #[test]
+    fn the_servers_version_is_read_as_vendors_write_it() {
+        let of = |text: &str| {
+            version(
+                &json!({"clientVersion": {"gitVersion": "v1.32.0"}, "serverVersion": {"gitVersion": text, "minor": ""}}),
+            )
+        };
+        assert_eq!(of("v1.20.2"), Some((1, 20)));
+        assert_eq!(of("v1.27.3-gke.100"), Some((1, 27)));
+        assert_eq!(of("v1.33.1+k3s1"), Some((1, 33)));
+        assert_eq!(of("master"), None);
+        assert_eq!(version(&json!({"clientVersion": {"gitVersion": "v1.32.0"}})), None);
     }
 
     #[test]

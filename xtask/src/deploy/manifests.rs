@@ -12,13 +12,46 @@ use std::{
 /// The image's name in `deploy/base`.
 const PLACEHOLDER: &str = "localhost/vfiod";
 
+/// What happens on a node when the DaemonSet changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rollout {
+    /// The new instance serves before the old one ends, as `deploy/base` has it.
+    Surge,
+    /// The old instance ends first: all that API servers before 1.22 know.
+    OneByOne,
+}
+
+/// What makes [`Rollout::OneByOne`] of the base. The whole field is replaced.
+const ONE_BY_ONE: &str = "apiVersion: apps/v1
+kind: DaemonSet
+metadata:
+  name: vfiod
+  namespace: vfiod
+spec:
+  updateStrategy:
+    $patch: replace
+    type: RollingUpdate
+    rollingUpdate:
+      maxUnavailable: 1
+";
+
+/// The folder that `--overlay` means: a path where it has a slash in it, else one of `deploy/overlays`.
+pub(super) fn folder(overlay: &str) -> PathBuf {
+    if overlay.contains('/') { overlay.into() } else { workspace::root().join("deploy/overlays").join(overlay) }
+}
+
 /// Renders `overlay` with the image `reference`, and says where the result is.
 ///
 /// # Errors
 /// When kubectl does not understand the overlay.
-pub(super) fn render(overlay: &str, reference: &str) -> Result<PathBuf> {
+pub(super) fn render(overlay: &str, reference: &str, rollout: Rollout) -> Result<PathBuf> {
     let folder = scratch()?;
-    fs::write(folder.join("kustomization.yaml"), kustomization(&base(&folder, overlay)?, reference))?;
+    let mut text = kustomization(&base(&folder, overlay)?, reference);
+    if rollout == Rollout::OneByOne {
+        text.push_str("patchesStrategicMerge:\n- rollout.yaml\n");
+        fs::write(folder.join("rollout.yaml"), ONE_BY_ONE)?;
+    }
+    fs::write(folder.join("kustomization.yaml"), text)?;
     let yaml = process::output(Command::new(KUBECTL).arg("kustomize").arg(&folder))?;
     let rendered = folder.join("manifests.yaml");
     fs::write(&rendered, yaml).with_context(|| format!("cannot write {}", rendered.display()))?;
@@ -28,7 +61,8 @@ pub(super) fn render(overlay: &str, reference: &str) -> Result<PathBuf> {
 /// The overlay as seen from `folder`: kustomize takes relative paths only.
 fn base(folder: &Path, overlay: &str) -> Result<String> {
     let here = fs::canonicalize(folder)?;
-    let there = fs::canonicalize(workspace::root())?.join("deploy/overlays").join(overlay);
+    let there = self::folder(overlay);
+    let there = fs::canonicalize(&there).with_context(|| format!("there is no {}", there.display()))?;
     let shared = here.components().zip(there.components()).take_while(|(one, other)| one == other).count();
     let up = here.components().skip(shared).map(|_| "..".into());
     let down = there.components().skip(shared).map(|part| part.as_os_str().to_os_string());

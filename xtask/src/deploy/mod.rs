@@ -19,8 +19,13 @@ mod transport;
 use crate::{ebpf, image, kubectl::KUBECTL, process, workspace};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use manifests::Rollout;
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 use transport::Transport;
+
+/// The first version whose API server takes `maxSurge` in a DaemonSet unless told otherwise (kubernetes:
+/// `pkg/features/kube_features.go`, `DaemonSetUpdateSurge`). Older ones refuse it.
+const SURGES: (u32, u32) = (1, 22);
 
 /// What to deploy, and where to.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,8 +33,8 @@ pub struct Args {
     /// The kubectl context of the cluster (default: kubectl's current one)
     #[arg(long, value_name = "CONTEXT")]
     context: Option<String>,
-    /// A folder of deploy/overlays
-    #[arg(long, value_name = "OVERLAY", default_value = "kubevirt")]
+    /// One of deploy/overlays, by its name, or the folder of a kustomization of your own, as a path with a slash
+    #[arg(long, value_name = "OVERLAY|DIR", default_value = "kubevirt")]
     overlay: String,
     /// Load the image into the engine of this machine, which must be the cluster's only node; `kind`: into a kind cluster
     #[arg(long, value_enum, conflicts_with = "push")]
@@ -66,9 +71,12 @@ pub enum Engine {
 /// undone.
 pub fn main(args: &Args) -> Result<ExitCode> {
     let begun = Instant::now();
-    let overlay = workspace::root().join("deploy/overlays").join(&args.overlay);
-    if !overlay.join("kustomization.yaml").is_file() {
-        bail!("there is no overlay {:?}; there are {}", args.overlay, overlays()?.join(", "));
+    if !manifests::folder(&args.overlay).join("kustomization.yaml").is_file() {
+        bail!(
+            "there is no overlay {:?}; there are {}, and folders of your own, written with a slash",
+            args.overlay,
+            overlays()?.join(", ")
+        );
     }
     let transport = Transport::of(args);
     if args.dry_run {
@@ -84,9 +92,16 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     step("transport", &transport.to_string());
     let reference = transport.bring(&image)?;
     step("manifests", &format!("overlay {} with {reference}", args.overlay));
-    let rendered = manifests::render(&args.overlay, &reference)?;
+    let mut rendered = manifests::render(&args.overlay, &reference, Rollout::Surge)?;
     manifests::check(&rendered)?;
     let cluster = cluster::Cluster::new(args.context.as_deref());
+    let (major, minor) = cluster.version()?;
+    if (major, minor) < SURGES {
+        println!(
+            "   the API server is a {major}.{minor}, which knows no surge: on a rollout the old instance ends first"
+        );
+        rendered = manifests::render(&args.overlay, &reference, Rollout::OneByOne)?;
+    }
     step("apply", &format!("{cluster}"));
     cluster.apply(&rendered)?;
     step("rollout", &format!("at most {} s", args.timeout));
@@ -116,7 +131,7 @@ fn dry_run(args: &Args, transport: &Transport) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     println!("\nmanifests of overlay {}:", args.overlay);
-    let rendered = manifests::render(&args.overlay, &reference)?;
+    let rendered = manifests::render(&args.overlay, &reference, Rollout::Surge)?;
     manifests::check(&rendered)?;
     println!("\nthe manifests are sound; they are in {}", rendered.display());
     Ok(ExitCode::SUCCESS)
@@ -128,7 +143,7 @@ fn plan(args: &Args, transport: &Transport, reference: &str) -> Vec<String> {
         "see that the probe's object is of its sources".to_owned(),
         "build the static vfiod and its image (cargo xtask image)".to_owned(),
         transport.to_string(),
-        format!("render deploy/overlays/{} with image {reference}, and check it", args.overlay),
+        format!("render overlay {} with image {reference}, and check it", args.overlay),
         cluster.shown(&["apply", "--filename", "target/deploy/manifests.yaml"]),
         cluster.shown(&cluster::rollout(&format!("--timeout={}s", args.timeout))),
         format!("show what each node serves ({} exec … vfiod devices)", cluster.shown(&[])),
@@ -185,9 +200,7 @@ mod tests {
         let args = of("--context lab --overlay minimal --push registry.example.com/vfiod:7").unwrap();
         let transport = Transport::of(&args);
         let plan = plan(&args, &transport, &transport.reference_to_come()).join("\n");
-        for part in
-            ["--context lab", "deploy/overlays/minimal", "registry.example.com/vfiod:7", "skopeo", "rollout status"]
-        {
+        for part in ["--context lab", "overlay minimal", "registry.example.com/vfiod:7", "skopeo", "rollout status"] {
             assert!(plan.contains(part), "{part:?} is not in\n{plan}");
         }
     }
