@@ -11,6 +11,7 @@
 //! floor              the server that does the least that tonic allows; plan: what it serves
 //! ```
 
+pub mod awake;
 pub mod budget;
 pub mod client;
 pub mod fleet;

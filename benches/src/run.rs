@@ -1,6 +1,7 @@
 //! The run: fresh starts of all contestants, one after the other, round after round.
 
 use crate::{
+    awake::Awake,
     host::Host,
     kubelet::Kubelet,
     measure::{self, Effort, Subject},
@@ -55,6 +56,7 @@ const OF_EACH: usize = 16;
 /// When a contestant does not do its work.
 pub fn run(plan: &Plan) -> Result<Report> {
     let begun = Instant::now();
+    let mut awake = Some(Awake::keep());
     let vfiod = Contestant::vfiod(plan.vfiod.clone())?;
     let [floor, twin] = FLOORS.map(|name| Contestant::floor(name, plan.floor.clone()));
     let others: Vec<Contestant> = plan.compare.iter().map(|command| Contestant::shell(command.clone())).collect();
@@ -85,7 +87,9 @@ pub fn run(plan: &Plan) -> Result<Report> {
         }
         if plan.part == Part::All && devices == SIZES.into_iter().max().unwrap_or_default() {
             eprintln!("[{:>4} s] {devices} devices, doing nothing and looking again", begun.elapsed().as_secs());
+            drop(awake.take());
             alone(&vfiod, &host, effort, &mut blocks)?;
+            awake = Some(Awake::keep());
         }
     }
     if plan.part == Part::Starts {
@@ -100,6 +104,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
     for (key, value) in measure::storm(&vfiod, &host, effort(plan.quick, host.devices))? {
         blocks.add_alone("vfiod", key, value);
     }
+    drop(awake);
     derive(&mut blocks);
     Ok(Report::of(&blocks, &SIZES, FLOORS, &names))
 }
