@@ -147,20 +147,24 @@ impl Browser {
         Ok(answer["result"]["value"].take())
     }
 
-    /// Waits until an expression is true.
+    /// Waits until an expression is true. One that throws is not true yet: the page may still be on its way.
     ///
     /// # Errors
-    /// When it does not come to that; says what the page shows.
+    /// When it does not come to that; says what it came to last, and what the page shows.
     pub fn wait_for(&mut self, expression: &str) -> Result<()> {
         let begun = Instant::now();
-        while self.evaluate(expression)? != Value::Bool(true) {
+        loop {
+            let value = self.evaluate(expression);
+            if matches!(value, Ok(Value::Bool(true))) {
+                return Ok(());
+            }
             if begun.elapsed() > PATIENCE {
                 let shown = self.evaluate("document.body.innerText")?;
-                bail!("{expression} did not become true; the page shows:\n{}", shown.as_str().unwrap_or_default());
+                let shown = shown.as_str().unwrap_or_default();
+                bail!("{expression} did not become true; it came to {value:?}, and the page shows:\n{shown}");
             }
             thread::sleep(Duration::from_millis(50));
         }
-        Ok(())
     }
 
     /// Keeps a picture of what is shown.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
-use vfiod_simulator::kubelet::{Kubelet, KubeletVersion};
+use vfiod_simulator::kubelet::{Kubelet, KubeletVersion, State};
 use vfiod_tests::{Agent, agent::PATIENCE};
 
 const BOTH: [KubeletVersion; 2] = [KubeletVersion::V1_32, KubeletVersion::Newer];
@@ -52,7 +52,10 @@ async fn a_stream_that_the_kubelet_ends_is_followed_by_one_new_registration_at_o
         let (node, folder) = (two_qats(), TempDir::new().unwrap());
         let kubelet = Kubelet::builder(folder.path()).version(version).start().await.unwrap();
         let _agent = Agent::builder(node.root(), folder.path(), &usual_config()).start().unwrap();
-        kubelet.wait_for("two QATs", PATIENCE, |state| state.allocatable(QAT) == 2).await.unwrap();
+        // The resources register one by one: those that are not meant must be through before they are counted.
+        let all =
+            |state: &State| [GPU, AUDIO].iter().all(|name| state.is_connected(name)) && state.allocatable(QAT) == 2;
+        kubelet.wait_for("all resources", PATIENCE, all).await.unwrap();
         let others = kubelet.registrations(GPU);
         for round in 1..=8 {
             kubelet.disconnect(QAT).await;
