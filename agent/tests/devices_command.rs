@@ -14,7 +14,7 @@ use std::{
     process::{Command, Output},
 };
 use tempfile::TempDir;
-use vfiod_simulator::node::{MdevSpec, MdevType, Node, PciSpec};
+use vfiod_simulator::node::{MdevSpec, MdevType, Node, PciSpec, Process, ProcessSpec};
 
 const T4: &str = "0000:3b:00.0";
 const QAT: &str = "0000:af:00.0";
@@ -69,6 +69,7 @@ impl Scene {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vfiod"));
         command.env_clear().arg("devices").arg("--host-root").arg(self.node.root());
         command.arg("--kubelet-dir").arg(self.folder.path()).args(args);
+        command.arg("--status-socket").arg(self.folder.path().join("none.sock"));
         if let Some(text) = config {
             let file = self.folder.path().join("vfiod.yaml");
             fs::write(&file, text).unwrap();
@@ -79,7 +80,7 @@ impl Scene {
 
     fn json(&self, config: Option<&str>, args: &[&str]) -> Value {
         let output = self.run(config, &[args, &["-o", "json"]].concat());
-        assert_eq!(stderr(&output), "");
+        assert_eq!(said(&output), [""; 0]);
         assert!(output.status.success());
         serde_json::from_slice(&output.stdout).unwrap()
     }
@@ -91,6 +92,14 @@ fn stdout(output: &Output) -> &str {
 
 fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
+}
+
+/// What was told besides, after the line that says who is asked.
+fn said(output: &Output) -> Vec<&str> {
+    let mut lines = stderr(output).lines();
+    let first = lines.next().unwrap_or_default();
+    assert!(first.starts_with("no vfiod answers on ") && first.ends_with("what the host itself shows"), "{first}");
+    lines.collect()
 }
 
 fn device<'a>(list: &'a Value, id: &str) -> &'a Value {
@@ -110,12 +119,12 @@ fn group(list: &Value, id: u32) -> &Value {
 fn every_candidate_is_shown_bound_or_not_with_the_next_step() {
     let output = Scene::new().run(Some(SEED), &[]);
     assert!(output.status.success());
-    assert_eq!(stderr(&output), "");
+    assert_eq!(said(&output), [""; 0]);
     let lines: Vec<Vec<&str>> = stdout(&output)
         .lines()
         .map(|line| line.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect())
         .collect();
-    assert_eq!(lines[0], ["DEVICE", "RESOURCE", "TYPE", "DRIVER", "GROUP", "NUMA", "HEALTH", "OWNER", "WHY"]);
+    assert_eq!(lines[0], ["DEVICE", "RESOURCE", "TYPE", "DRIVER", "GROUP", "NUMA", "HEALTH", "OWNER", "HOLDER", "WHY"]);
     assert_eq!(
         lines[1],
         [
@@ -127,13 +136,14 @@ fn every_candidate_is_shown_bound_or_not_with_the_next_step() {
             "-",
             "Unhealthy",
             "-",
+            "-",
             "bound to c6xx, which is not a VFIO driver; unbind it from c6xx and bind it to vfio-pci"
         ]
     );
     assert_eq!(lines[2][..3], [VGPU, "nvidia.com/GRID_T4-1Q", "GRID T4-1Q"]);
     assert_eq!(
         lines[3],
-        [T4, "nvidia.com/TU104GL_Tesla_T4", "10de:1eb8", "vfio-pci", "12", "1", "Healthy", "-", "ready"]
+        [T4, "nvidia.com/TU104GL_Tesla_T4", "10de:1eb8", "vfio-pci", "12", "1", "Healthy", "-", "-", "ready"]
     );
     assert_eq!(lines.len(), 4);
 }
@@ -178,7 +188,11 @@ fn json_is_what_its_document_says() {
             "reason": "Ready",
             "message": "ready",
             "nextStep": null,
-            "owner": null
+            "owner": null,
+            "holders": [],
+            "throughGroup": false,
+            "openCount": null,
+            "listedAs": T4
         })
     );
     assert_eq!(
@@ -196,8 +210,8 @@ fn json_is_what_its_document_says() {
         })
     );
     assert_eq!(
-        (&list["apiVersion"], &list["kind"], &list["complete"]),
-        (&json!("vfiod.dev/v1"), &json!("DeviceList"), &json!(true))
+        [&list["apiVersion"], &list["kind"], &list["source"], &list["complete"]],
+        [&json!("vfiod.dev/v1"), &json!("DeviceList"), &json!("host"), &json!(true)]
     );
 }
 
@@ -216,6 +230,7 @@ fn every_field_of_the_json_is_documented() {
     let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/DEVICES-JSON.md")).unwrap();
     let scene = Scene::new();
     scene.owned(T4, "nvidia.com/TU104GL_Tesla_T4");
+    let _holder = scene.holder(12);
     let mut names = Vec::new();
     fields(&scene.json(Some(SEED), &["--all"]), &mut names);
     for name in names {
@@ -233,6 +248,7 @@ fn yaml_says_the_same_as_json_with_every_text_quoted() {
         stdout(&output),
         "apiVersion: 'vfiod.dev/v1'
 kind: 'DeviceList'
+source: 'host'
 complete: true
 devices:
 - id: '0000:af:00.0'
@@ -253,6 +269,10 @@ devices:
   message: 'bound to c6xx, which is not a VFIO driver'
   nextStep: 'unbind it from c6xx and bind it to vfio-pci'
   owner: null
+  holders: []
+  throughGroup: false
+  openCount: null
+  listedAs: null
 iommuGroups:
 - id: 13
   viable: false
@@ -266,6 +286,13 @@ iommuGroups:
 }
 
 impl Scene {
+    /// A process of the host that has a group open.
+    fn holder(&self, group: u32) -> Process {
+        let mut process = self.node.start_process(&ProcessSpec::new("dpdk-testpmd")).unwrap();
+        process.open(&format!("/dev/vfio/{group}")).unwrap();
+        process
+    }
+
     /// Writes the kubelet's checkpoint: a pod has this device.
     fn owned(&self, device: &str, resource: &str) {
         let uid = "6f2c7f2b-1d5e-4c1f-9f43-1f2b5e7c9a01";
@@ -291,6 +318,29 @@ fn the_owner_is_named_from_the_kubelets_checkpoint() {
         device(&list, T4)["owner"],
         json!({ "namespace": "vms", "pod": "virt-launcher-a", "podUid": "6f2c7f2b-1d5e-4c1f-9f43-1f2b5e7c9a01", "container": "compute" })
     );
+}
+
+#[test]
+fn a_device_that_a_stranger_has_open_is_not_ready_and_he_is_named() {
+    let scene = Scene::new();
+    let holder = scene.holder(12);
+    let list = scene.json(Some(SEED), &[]);
+    let held = device(&list, T4);
+    assert_eq!((&held["health"], &held["reason"]), (&json!("Unhealthy"), &json!("Held")));
+    assert_eq!((&held["holders"][0]["pid"], &held["throughGroup"]), (&json!(holder.pid()), &json!(true)));
+    let output = scene.run(Some(SEED), &[]);
+    let line = stdout(&output).lines().find(|line| line.starts_with(T4)).unwrap();
+    assert!(line.contains(&format!("{} dpdk-testpmd (group)", holder.pid())), "{line}");
+}
+
+#[test]
+fn who_is_asked_can_be_chosen() {
+    let scene = Scene::new();
+    let output = scene.run(Some(SEED), &["--from", "host"]);
+    assert_eq!(stderr(&output), "this is what the host itself shows\n");
+    let output = scene.run(Some(SEED), &["--from", "daemon"]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
+    assert!(stderr(&output).contains("no vfiod answers on") && stderr(&output).contains("--status-socket"));
 }
 
 #[test]

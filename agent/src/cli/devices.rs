@@ -1,38 +1,33 @@
 //! `vfiod devices`: every candidate on this host, and why it can or cannot be allocated.
 //!
-//! It reads the host, the configuration and the kubelet's state for itself: it needs no running daemon and changes
-//! nothing. What the daemon would say of a device it says too, for both ask
-//! [`Inventory::examine`](vfiod_core::inventory::Inventory::examine).
+//! The running daemon says what it has, those included that it does not list; where none runs, the host, the configuration
+//! and the kubelet's state are read here. Both ask [`candidates`], and neither changes anything.
 
-mod list;
-mod survey;
 mod table;
 
-use super::{Failure, sight};
-use crate::io::{IoMode, Runtime};
+use super::{
+    Failure,
+    holders::failed,
+    witness::{Witness, WitnessArgs},
+};
+use crate::{
+    io::{IoMode, Runtime},
+    status::{candidates, remarks},
+};
 use clap::{Args, ValueEnum};
-use list::DeviceList;
+use serde::Serialize;
 use std::{
     io::{self, Write},
-    path::{Path, PathBuf},
+    time::Duration,
 };
-use vfiod_core::permit::{Permit, ServeMode};
+use tonic::Code;
+use vfiod_proto::status::{DeviceList, DevicesReply, DevicesRequest};
 
-/// Shows the devices of this host: resource, driver, IOMMU group, NUMA node, health and why.
+/// Shows the devices of this host: resource, driver, IOMMU group, NUMA node, health, owner, holder and why.
 #[derive(Debug, Args)]
 pub(super) struct DevicesArgs {
-    /// What is permitted; without it, whatever is bound to a VFIO driver is shown
-    #[arg(long, env = "VFIOD_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Where the host's /sys, /dev, /proc and /var/log/pods are found
-    #[arg(long, env = "VFIOD_HOST_ROOT", value_name = "DIR", default_value = "/")]
-    host_root: PathBuf,
-    /// The kubelet's folder, which says who owns a device
-    #[arg(long, env = "VFIOD_KUBELET_DIR", value_name = "DIR", default_value = "/var/lib/kubelet")]
-    kubelet_dir: PathBuf,
-    /// Which entries count as served: of a KubeVirt CR those with externalResourceProvider, else all (auto); only those; all
-    #[arg(long, env = "VFIOD_SERVE", value_name = "auto|external|all", default_value = "auto")]
-    serve: ServeMode,
+    #[command(flatten)]
+    witness: WitnessArgs,
     /// Show also what is bound to a VFIO driver and not permitted
     #[arg(long, env = "VFIOD_ALL")]
     all: bool,
@@ -55,78 +50,97 @@ enum Output {
     Yaml,
 }
 
-/// What was seen, and what is to be said besides.
-#[derive(Debug, Default)]
-struct Survey {
-    list: DeviceList,
-    /// Lines for stderr.
-    notes: Vec<String>,
-    /// How many problems the configuration has.
-    problems: usize,
+/// What `-o json` writes. Stable: `docs/DEVICES-JSON.md` describes every field, and a test holds it to that.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    /// "daemon" or "host".
+    source: &'static str,
+    #[serde(flatten)]
+    list: &'a DeviceList,
 }
 
-/// Reads the host and writes its devices.
+/// Asks the daemon or reads the host, and writes its devices.
 ///
 /// # Errors
-/// When the configuration is bad, or the host cannot be read in full; what could be read is written nevertheless.
+/// When the daemon cannot be asked, the configuration is bad, or the host could not be read in full; what is known is
+/// written nevertheless.
 pub(super) fn run(args: &DevicesArgs) -> Result<(), Failure> {
     let (runtime, _) = Runtime::start(IoMode::Plain).map_err(|error| Failure::Error(error.to_string()))?;
-    let survey = runtime.block_on(look(args))?;
-    for note in &survey.notes {
+    let (source, reply) = runtime.block_on(ask(args))?;
+    let DevicesReply { list, notes, problems, configuration } = reply;
+    let list = list.unwrap_or_default();
+    for note in notes {
         _ = writeln!(io::stderr(), "{note}");
     }
-    let text = render(&survey.list, args.output)?;
+    let text = render(&list, source, args.output)?;
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             return Err(Failure::Error(format!("cannot write to stdout: {error}")));
         }
         _ => {}
     }
-    match (survey.list.complete, survey.problems, &args.config) {
-        (false, ..) => Err(Failure::Error("the host could not be read in full; see the faults above".to_owned())),
-        (true, 0, _) | (true, _, None) => Ok(()),
-        (true, problems, Some(path)) => Err(Failure::Config(format!(
-            "{}: {problems} problem(s), told above; without them more devices may be permitted",
-            path.display()
+    match (list.complete, problems) {
+        (false, _) => Err(Failure::Error("the host could not be read in full; see the faults above".to_owned())),
+        (true, 0) => Ok(()),
+        (true, problems) => Err(Failure::Config(format!(
+            "{configuration}: {problems} problem(s), told above; without them more devices may be permitted"
         ))),
     }
 }
 
-fn render(list: &DeviceList, output: Output) -> Result<String, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::Error(format!("cannot write the devices: {error}"));
-    match output {
-        Output::Table => Ok(table::render(list, false)),
-        Output::Wide => Ok(table::render(list, true)),
-        Output::Json => serde_json::to_string_pretty(list).map(|text| text + "\n").map_err(|error| failed(&error)),
-        Output::Yaml => {
-            // Unquoted, 0000:01:00.0 is the number 60 to readers of YAML 1.1.
-            let options = serde_saphyr::ser_options! { quote_all: true };
-            serde_saphyr::to_string_with_options(list, options).map_err(|error| failed(&error))
+async fn ask(args: &DevicesArgs) -> Result<(&'static str, DevicesReply), Failure> {
+    let witness = &args.witness;
+    match witness.find().await? {
+        Witness::Daemon(mut client) => {
+            let reply = client.devices(DevicesRequest { others: args.all }).await.map_err(|status| {
+                if status.code() == Code::Unimplemented {
+                    let socket = witness.socket().display();
+                    return Failure::Error(format!(
+                        "the vfiod that answers on {socket} is older than this command and does not tell its devices; \
+                         read the host itself with --from host"
+                    ));
+                }
+                failed(&status)
+            })?;
+            let mut reply = reply.into_inner();
+            reply.notes.splice(..0, witness.says_daemon());
+            Ok(("daemon", reply))
+        }
+        Witness::Host(view) => {
+            let configuration = witness.configuration();
+            let mut list =
+                candidates(&view.inventory, &view.tracker, args.all || configuration.is_none(), Duration::ZERO);
+            list.complete = view.complete;
+            let mut notes = view.notes;
+            notes.extend(remarks(&view.inventory, &list));
+            if list.devices.is_empty() && configuration.is_none() {
+                notes.push(
+                    "no device on this host is bound to a VFIO driver; bind one (write vfio-pci to its driver_override, \
+                     then its address to /sys/bus/pci/drivers_probe), or name with --config what is permitted, to see \
+                     all candidates"
+                        .to_owned(),
+                );
+            }
+            let configuration = configuration.map(|path| path.display().to_string()).unwrap_or_default();
+            Ok(("host", DevicesReply { list: Some(list), notes, problems: view.problems, configuration }))
         }
     }
 }
 
-async fn look(args: &DevicesArgs) -> Result<Survey, Failure> {
-    let mut survey = Survey::default();
-    let permit = match &args.config {
-        Some(path) => survey.read_config(path, args.serve).await?,
-        None => Permit::default(),
-    };
-    let seen = sight::look(permit, &args.host_root, &args.kubelet_dir).await;
-    survey.notes.extend(seen.notes);
-
-    let others = args.all || args.config.is_none();
-    survey.list = survey::list(&seen.inventory, others);
-    survey.list.complete = seen.complete;
-    survey.notes.extend(survey::remarks(&seen.inventory, &survey.list, args.config.is_some()));
-    Ok(survey)
-}
-
-impl Survey {
-    async fn read_config(&mut self, path: &Path, serve: ServeMode) -> Result<Permit, Failure> {
-        let parsed = sight::read_config(path, serve).await?;
-        self.problems = parsed.problems.len();
-        self.notes.extend(sight::findings(path, &parsed));
-        Ok(parsed.permit)
+fn render(list: &DeviceList, source: &'static str, output: Output) -> Result<String, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::Error(format!("cannot write the devices: {error}"));
+    let document = Document { api_version: "vfiod.dev/v1", kind: "DeviceList", source, list };
+    match output {
+        Output::Table => Ok(table::render(list, false)),
+        Output::Wide => Ok(table::render(list, true)),
+        Output::Json => serde_json::to_string_pretty(&document).map(|text| text + "\n").map_err(|error| failed(&error)),
+        Output::Yaml => {
+            // Unquoted, 0000:01:00.0 is the number 60 to readers of YAML 1.1.
+            let options = serde_saphyr::ser_options! { quote_all: true };
+            serde_saphyr::to_string_with_options(&document, options).map_err(|error| failed(&error))
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What `vfiod top` and `vfiod watch` know of a node: updates folded into rows.
 
 use std::collections::BTreeMap;
-use vfiod_proto::status::{Row, RowName, Summary, Totals, Update};
+use vfiod_proto::status::{Holder, Row, RowName, Summary, Totals, Update};
 
 /// The name of a row: resource, then device.
 pub(super) type Key = (Option<String>, String);
@@ -132,24 +132,25 @@ pub(super) fn owner(row: &Row) -> String {
 
 /// The holder that matters most in few words; empty where there is none.
 pub(super) fn holder(row: &Row) -> String {
-    let first = row.holders.iter().find(|holder| holder.relation == "foreign").or_else(|| row.holders.first());
+    held_by(&row.holders, row.open_count, row.through_group)
+}
+
+/// The same of these holders.
+pub(super) fn held_by(holders: &[Holder], open_count: Option<u32>, through_group: bool) -> String {
+    let first = holders.iter().find(|holder| holder.relation == "foreign").or_else(|| holders.first());
     let Some(first) = first else {
-        return if row.open_count.is_some_and(|count| count > 0) {
-            "nobody shows it".to_owned()
-        } else {
-            String::new()
-        };
+        return if open_count.is_some_and(|count| count > 0) { "nobody shows it".to_owned() } else { String::new() };
     };
-    let more = row.holders.len() - 1;
+    let more = holders.len().saturating_sub(1);
     let more = if more > 0 { format!(" +{more}") } else { String::new() };
-    let through = if row.through_group { " (group)" } else { "" };
+    let through = if through_group { " (group)" } else { "" };
     format!("{} {}{more}{through}", first.pid, first.command)
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use vfiod_proto::status::{Holder, Owner};
+    use vfiod_proto::status::Owner;
 
     pub(in super::super) fn row(resource: &str, device: &str, health: &str, reason: &str) -> Row {
         Row {

@@ -1,11 +1,11 @@
-//! Whom to ask about holders: the running daemon, or the host itself where none runs.
+//! Whom to ask: the running daemon, or the host itself where none runs.
 
 use super::{Failure, sight};
 use crate::{
     holders::Tracker,
     status::{self, Client, DEFAULT_SOCKET},
 };
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -15,20 +15,38 @@ use vfiod_core::{
     permit::{Permit, ServeMode},
 };
 
+const HOST_ROOT: &str = "/";
+const KUBELET_DIR: &str = "/var/lib/kubelet";
+
+/// Whom to ask.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum From {
+    /// The daemon where one runs, else the host.
+    #[default]
+    Auto,
+    /// The daemon, or nobody.
+    Daemon,
+    /// The host, whether a daemon runs or not.
+    Host,
+}
+
 /// Where to ask, and where to look when nobody answers.
 #[derive(Debug, Args)]
 pub(super) struct WitnessArgs {
     /// The status socket of the running daemon
     #[arg(long, env = "VFIOD_STATUS_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
     status_socket: PathBuf,
+    /// Whom to ask: the running daemon, and where none runs the host itself (auto); the daemon alone; the host itself
+    #[arg(long, env = "VFIOD_FROM", value_enum, default_value_t)]
+    from: From,
     /// What is permitted; used only when no daemon answers
     #[arg(long, env = "VFIOD_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where the host's /sys, /dev, /proc and /var/log/pods are found; used only when no daemon answers
-    #[arg(long, env = "VFIOD_HOST_ROOT", value_name = "DIR", default_value = "/")]
+    #[arg(long, env = "VFIOD_HOST_ROOT", value_name = "DIR", default_value = HOST_ROOT)]
     host_root: PathBuf,
     /// The kubelet's folder, which says who owns a device; used only when no daemon answers
-    #[arg(long, env = "VFIOD_KUBELET_DIR", value_name = "DIR", default_value = "/var/lib/kubelet")]
+    #[arg(long, env = "VFIOD_KUBELET_DIR", value_name = "DIR", default_value = KUBELET_DIR)]
     kubelet_dir: PathBuf,
     /// Which entries of --config count as served
     #[arg(long, env = "VFIOD_SERVE", value_name = "auto|external|all", default_value = "auto")]
@@ -49,6 +67,10 @@ pub(super) struct View {
     pub(super) tracker: Tracker,
     /// Lines for stderr.
     pub(super) notes: Vec<String>,
+    /// Whether the host could be read in full.
+    pub(super) complete: bool,
+    /// How many problems the configuration has.
+    pub(super) problems: u32,
 }
 
 impl WitnessArgs {
@@ -57,8 +79,46 @@ impl WitnessArgs {
         &self.status_socket
     }
 
-    /// The running daemon; `None` when none answers.
+    /// The configuration for when the host itself is read.
+    pub(super) fn configuration(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    /// That the daemon says it, and which flags it makes meaningless.
+    pub(super) fn says_daemon(&self) -> Vec<String> {
+        let socket = self.status_socket.display();
+        let mut says = vec![format!("the running vfiod says so ({socket})")];
+        let given = [
+            ("--config", self.config.is_some()),
+            ("--host-root", self.host_root != Path::new(HOST_ROOT)),
+            ("--kubelet-dir", self.kubelet_dir != Path::new(KUBELET_DIR)),
+        ];
+        let unused: Vec<&str> = given.into_iter().filter_map(|(flag, is_given)| is_given.then_some(flag)).collect();
+        if !unused.is_empty() {
+            says.push(format!(
+                "not looked at: {}; with --from host the host itself is read, as these say",
+                unused.join(", ")
+            ));
+        }
+        says
+    }
+
+    /// The running daemon; `None` when none answers and that is no failure.
     pub(super) async fn daemon(&self) -> Result<Option<Client>, Failure> {
+        if self.from == From::Host {
+            return Ok(None);
+        }
+        let client = self.connect().await?;
+        if client.is_none() && self.from == From::Daemon {
+            let socket = self.status_socket.display();
+            return Err(Failure::Error(format!(
+                "no vfiod answers on {socket}; start it, name another socket with --status-socket, or leave --from daemon away"
+            )));
+        }
+        Ok(client)
+    }
+
+    async fn connect(&self) -> Result<Option<Client>, Failure> {
         status::connect(&self.status_socket).await.map_err(|error| {
             let socket = self.status_socket.display();
             Failure::Error(format!("{socket}: {error}; run this as root, or name another socket with --status-socket"))
@@ -74,21 +134,27 @@ impl WitnessArgs {
     }
 
     async fn look(&self) -> Result<View, Failure> {
-        let socket = self.status_socket.display();
-        let mut notes = vec![format!("no vfiod answers on {socket}: this is what the host itself shows")];
+        let mut notes = vec![match self.from {
+            From::Host => "this is what the host itself shows".to_owned(),
+            From::Auto | From::Daemon => {
+                format!("no vfiod answers on {}: this is what the host itself shows", self.status_socket.display())
+            }
+        }];
+        let mut problems = 0;
         let permit = match &self.config {
             Some(path) => {
                 let parsed = sight::read_config(path, self.serve).await?;
                 notes.extend(sight::findings(path, &parsed));
+                problems = u32::try_from(parsed.problems.len()).unwrap_or(u32::MAX);
                 parsed.permit
             }
             None => Permit::default(),
         };
-        let sight::Sight { mut inventory, notes: seen, .. } =
+        let sight::Sight { mut inventory, notes: seen, complete } =
             sight::look(permit, &self.host_root, &self.kubelet_dir).await;
         notes.extend(seen);
         let tracker = sight::hold(&mut inventory, &self.host_root, &mut notes);
         inventory.settle(Duration::ZERO);
-        Ok(View { inventory, tracker, notes })
+        Ok(View { inventory, tracker, notes, complete, problems })
     }
 }

@@ -27,13 +27,15 @@ pub(super) struct Seen {
 pub(super) struct Lists {
     pci: bool,
     mdev: bool,
+    /// Whether the last scan could read all.
+    complete: bool,
     pause: Duration,
     waiting: Vec<Arc<Resource>>,
 }
 
 impl Default for Lists {
     fn default() -> Self {
-        Self { pci: false, mdev: false, pause: FIRST_PAUSE, waiting: Vec::new() }
+        Self { pci: false, mdev: false, complete: false, pause: FIRST_PAUSE, waiting: Vec::new() }
     }
 }
 
@@ -42,13 +44,19 @@ impl Lists {
     pub(super) fn scanned(&mut self, seen: Seen) -> Option<Duration> {
         self.pci |= seen.pci;
         self.mdev |= seen.mdev;
-        if seen.pci && seen.mdev && seen.nodes {
+        self.complete = seen.pci && seen.mdev && seen.nodes;
+        if self.complete {
             self.pause = FIRST_PAUSE;
             return None;
         }
         let pause = self.pause;
         self.pause = (pause * 2).min(LONGEST_PAUSE);
         Some(pause)
+    }
+
+    /// Whether the last look at the whole host could read all of it.
+    pub(super) const fn are_complete(&self) -> bool {
+        self.complete
     }
 
     /// The resources that wait.

@@ -29,7 +29,7 @@ use crate::{
     ownership::Sources,
     plugin::{FenceQuery, KubeletFolder},
     probe::CensusTaker,
-    status::{Mark, Marked, Query},
+    status::{Look, Mark, Marked, Query},
 };
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::{
@@ -200,6 +200,9 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, mut channels:
             Some(query) = ears.channels.queries.recv() => match query {
                 Query::Ping(answer) => drop(answer.send(())),
                 Query::Look(look) => ears.holders.ask(look),
+                Query::Devices { others, answer } => {
+                    ears.holders.ask(Look::Devices(others, node.besides_devices(), answer));
+                }
                 Query::Mark(device, mark, answer) => drop(answer.send(node.mark(device, mark))),
             },
             looked = ears.holders.done() => {

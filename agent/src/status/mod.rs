@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! reactor ── Feed ──> Model ──> Follow, /events, /status, metrics of holders
-//!    ^──── Query ───────────── Holders, Explain, Cordon …
+//!    ^──── Query ───────────── Devices, Holders, Explain, Cordon …
 //! ```
 //!
 //! The API is `proto/proto/status/v1/status.proto`, over a Unix socket that only root can open. What needs a fresh look at
 //! the kernel goes to the reactor; what is listed, and who has it, the model knows without disturbing anybody.
 
+mod candidates;
 mod client;
 mod feed;
 mod follow;
@@ -16,6 +17,7 @@ mod row;
 mod server;
 mod socket;
 
+pub use candidates::{candidates, remarks};
 pub use client::{Client, connect};
 pub use feed::{Feed, Note};
 pub use follow::updates;

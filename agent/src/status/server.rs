@@ -20,8 +20,8 @@ use tonic::{Request, Response, Status};
 use tracing::{info, warn};
 use vfiod_core::device::DeviceId;
 use vfiod_proto::status::{
-    ExplainRequest, Explanation, FollowRequest, HolderEvent, HoldersReply, HoldersRequest, MarkReply, MarkRequest,
-    Update,
+    DevicesReply, DevicesRequest, ExplainRequest, Explanation, FollowRequest, HolderEvent, HoldersReply,
+    HoldersRequest, MarkReply, MarkRequest, Update,
     status_server::{Status as Api, StatusServer},
 };
 
@@ -32,6 +32,13 @@ pub enum Query {
     Ping(oneshot::Sender<()>),
     /// What does the kernel say now?
     Look(Look),
+    /// Which candidates are there, and what is to be said of them? Also those that are not permitted (`others`).
+    Devices {
+        /// Whether these are wanted too.
+        others: bool,
+        /// Where the answer goes.
+        answer: oneshot::Sender<DevicesReply>,
+    },
     /// Change what sticks to a device. Nothing, where neither the host nor the kubelet knows it.
     Mark(DeviceId, Mark, oneshot::Sender<Option<Marked>>),
 }
@@ -43,6 +50,8 @@ pub enum Look {
     Holders(oneshot::Sender<HoldersReply>),
     /// What is open now, and what changes from then on?
     Follow(oneshot::Sender<(HoldersReply, broadcast::Receiver<HolderEvent>)>),
+    /// Which candidates are there? With what the reactor has to say besides, and whether others are wanted too.
+    Devices(bool, DevicesReply, oneshot::Sender<DevicesReply>),
     /// What is known of a device? Nothing, where neither the host nor the kubelet knows it.
     Explain(DeviceId, oneshot::Sender<Option<Explanation>>),
 }
@@ -253,6 +262,11 @@ impl Api for Service {
 
     async fn clear(&self, request: Request<MarkRequest>) -> Result<Response<MarkReply>, Status> {
         self.mark(&request.get_ref().device, Mark::Clear).await
+    }
+
+    async fn devices(&self, request: Request<DevicesRequest>) -> Result<Response<DevicesReply>, Status> {
+        let others = request.get_ref().others;
+        self.ask(|answer| Query::Devices { others, answer }).await.map(Response::new)
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<Explanation>, Status> {

@@ -245,10 +245,19 @@ impl Node {
         Ok(bad.map(ToString::to_string).collect())
     }
 
-    /// What `vfiod devices` prints in this format.
+    /// What `vfiod devices` prints in this format of the host itself.
     pub fn devices(&self, format: &str) -> Result<String> {
         let mut command = Command::new(crate::agent::binary());
-        command.args(["devices", "-o", format, "--kubelet-dir", &self.setup.kubelet_folder(), "--config"]);
+        command.args([
+            "devices",
+            "--from",
+            "host",
+            "-o",
+            format,
+            "--kubelet-dir",
+            &self.setup.kubelet_folder(),
+            "--config",
+        ]);
         let output = command.arg(self.agent.config_path()).output().context("cannot run vfiod")?;
         let complaint = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "`vfiod devices` ends with {}: {}", output.status, complaint.trim());

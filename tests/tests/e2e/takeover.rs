@@ -1,14 +1,21 @@
 //! A node that KubeVirt's own plugin served until now, with virtual machines running.
 
 use crate::scene::*;
-use std::collections::BTreeMap;
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+};
 use tempfile::TempDir;
 use vfiod_simulator::{
     kubelet::{AdmittedPod, Health, Kubelet, KubeletVersion, PodSpec, State},
     kubevirt_plugin::KubevirtPlugin,
     node::Node,
 };
-use vfiod_tests::{Agent, agent::PATIENCE};
+use vfiod_tests::{
+    Agent,
+    agent::{PATIENCE, binary},
+};
 
 const VERSIONS: [KubeletVersion; 2] = [KubeletVersion::V1_32, KubeletVersion::Newer];
 
@@ -75,8 +82,17 @@ async fn a_device_in_use_is_listed_under_its_old_id_until_its_pod_ends() {
     for version in VERSIONS {
         let node = Node1::served_by_kubevirt(version).await;
         let seen = node.kubelet.watch(QAT).len();
-        let _agent = node.agent();
+        let agent = node.agent();
         node.lists("the old id", &node.in_use()).await;
+        let output = Command::new(binary())
+            .args(["devices", "-o", "json", "--from", "daemon", "--status-socket"])
+            .arg(agent.status_socket())
+            .output()
+            .unwrap();
+        let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let listed_as = shown["devices"].as_array().unwrap().iter().map(|one| one["listedAs"].as_str().unwrap());
+        let listed_as: BTreeSet<&str> = listed_as.collect();
+        assert_eq!(listed_as, node.in_use().keys().map(String::as_str).collect(), "`vfiod devices` says so too");
         let first = &node.kubelet.watch(QAT)[seen];
         assert_eq!((first.healthy, first.unhealthy), (2, 0), "the first message is already true");
         node.kubelet.look(|state| {

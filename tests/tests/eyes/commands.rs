@@ -1,6 +1,6 @@
 //! `vfiod top --once` and `vfiod watch`, with a daemon and without.
 
-use crate::scene::{CONFIG, Scene, eventually, qats, scene};
+use crate::scene::{CONFIG, QAT, Scene, eventually, qats, scene};
 use serde_json::Value;
 use std::{
     fs,
@@ -10,6 +10,7 @@ use std::{
     thread,
 };
 use tempfile::TempDir;
+use vfiod_simulator::node::PciSpec;
 use vfiod_tests::agent::{PATIENCE, binary};
 
 struct Watch {
@@ -133,4 +134,94 @@ fn top_without_a_terminal_says_what_to_do_instead() {
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("--once") && said.contains("vfiod watch"), "{said}");
+}
+
+fn devices(scene: &Scene, arguments: &[&str]) -> Output {
+    Command::new(binary())
+        .arg("devices")
+        .args(arguments)
+        .arg("--status-socket")
+        .arg(scene.agent.status_socket())
+        .output()
+        .unwrap()
+}
+
+/// The devices that it writes as JSON, by id.
+fn told(scene: &Scene, arguments: &[&str]) -> (Value, std::collections::BTreeMap<String, Value>) {
+    let output = devices(scene, &[arguments, &["-o", "json"]].concat());
+    let list: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let by_id = list.get("devices").and_then(Value::as_array).unwrap().iter();
+    let by_id =
+        by_id.map(|device| (device.get("id").and_then(Value::as_str).unwrap().to_owned(), device.clone())).collect();
+    (list, by_id)
+}
+
+#[tokio::test]
+async fn devices_asks_the_daemon_and_shows_what_it_does_not_list_too() {
+    let [held, owned, cordoned] = ["0001:01:00.0", "0001:01:01.0", "0001:01:02.0"];
+    let (host, unpermitted) = ("0002:01:00.0", "0002:02:00.0");
+    let builder = qats(3)
+        .pci(PciSpec::new(host, "8086:6F54").driver("c6xx").group(200))
+        .pci(PciSpec::new(unpermitted, "144D:A808").driver("vfio-pci").group(201));
+    let scene = scene(builder, CONFIG).await;
+    let stranger = scene.holder("dpdk-testpmd", None, 100);
+    scene.wait_for_metric("vfiod_device_holder_info").await;
+    let marked = Command::new(binary())
+        .args(["cordon", cordoned, "--status-socket"])
+        .arg(scene.agent.status_socket())
+        .status()
+        .unwrap();
+    assert!(marked.success());
+    scene.kubelet.wait_for("one is left", PATIENCE, |state| state.allocatable(QAT) == 1).await.unwrap();
+    scene.admit("vm").await;
+    // What follows needs a kubelet that answers meanwhile.
+    let is_told = || told(&scene, &[]).1.get(owned).is_some_and(|device| device["owner"]["pod"] == "vm");
+    eventually("the owner", is_told).await;
+
+    let (list, devices_by_id) = told(&scene, &[]);
+    assert_eq!((&list["source"], &list["complete"]), (&"daemon".into(), &true.into()), "{list}");
+    let shown = |id: &str| {
+        let device = devices_by_id.get(id).unwrap_or_else(|| panic!("{id}: {list}"));
+        [&device["health"], &device["reason"], &device["listedAs"]]
+            .map(|field| field.as_str().unwrap_or("-").to_owned())
+    };
+    assert_eq!(shown(held), ["Unhealthy", "Held", held]);
+    assert_eq!(devices_by_id[held]["holders"][0]["pid"], stranger.pid());
+    assert_eq!(shown(owned), ["Healthy", "Owned", owned]);
+    // Only the daemon knows of a cordon.
+    assert_eq!(shown(cordoned), ["Unhealthy", "Cordoned", cordoned]);
+    // No list has this one, and the daemon's own configuration permits it.
+    assert_eq!(shown(host), ["Unhealthy", "HostDriver", "-"]);
+    assert_eq!(devices_by_id[host]["resource"], QAT);
+    assert!(!devices_by_id.contains_key(unpermitted));
+    assert_eq!(told(&scene, &["--all"]).1[unpermitted]["resource"], Value::Null);
+
+    let table = devices(&scene, &[]);
+    let (text, said) = (String::from_utf8(table.stdout).unwrap(), String::from_utf8(table.stderr).unwrap());
+    assert!(said.starts_with("the running vfiod says so (") && said.lines().count() == 1, "{said}");
+    let line = text.lines().find(|line| line.starts_with(held)).unwrap();
+    assert!(line.contains(&format!("{} dpdk-testpmd (group)", stranger.pid())), "{line}");
+}
+
+#[tokio::test]
+async fn devices_reads_the_host_when_it_is_told_to_and_says_what_it_does_not_look_at() {
+    let scene = scene(qats(1), CONFIG).await;
+    let [root, kubelet] = [scene.node.root(), scene.folder.path()].map(|path| path.display().to_string());
+    let host = ["--host-root", &root, "--kubelet-dir", &kubelet];
+    let output = devices(&scene, &host);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("not looked at: --host-root, --kubelet-dir; with --from host"), "{said}");
+    assert_eq!(told(&scene, &host).0["source"], "daemon");
+    assert_eq!(told(&scene, &[&host[..], &["--from", "host"]].concat()).0["source"], "host");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_daemons_configuration_is_told_with_its_devices() {
+    let scene =
+        scene(qats(1), &CONFIG.replace("\n  pci", "\n  mediatedDevices: [{resourceName: a.com/b}]\n  pci")).await;
+    let output = devices(&scene, &[]);
+    let (text, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(text.contains("0001:01:00.0"), "{text}");
+    assert!(said.contains("config.yaml:2:") && said.contains("1 problem(s), told above"), "{said}");
 }

@@ -1,8 +1,9 @@
 //! The devices as a table for people.
 
-use super::list::{DeviceList, Entry, GroupEntry, OwnerEntry};
+use crate::cli::known::held_by;
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use std::fmt::Write as _;
+use vfiod_proto::status::{Candidate, DeviceList, IommuGroup, Owner};
 
 /// More members of a group than this are counted instead of named.
 const NAMED_MEMBERS: usize = 8;
@@ -29,7 +30,7 @@ pub(super) fn render(list: &DeviceList, wide: bool) -> String {
 }
 
 fn header(wide: bool) -> Vec<&'static str> {
-    let mut names = vec!["DEVICE", "RESOURCE", "TYPE", "DRIVER", "GROUP", "NUMA", "HEALTH", "OWNER"];
+    let mut names = vec!["DEVICE", "RESOURCE", "TYPE", "DRIVER", "GROUP", "NUMA", "HEALTH", "OWNER", "HOLDER"];
     if wide {
         names.extend(["SERVED", "PARENT", "NODES", "GROUP MEMBERS"]);
     }
@@ -37,15 +38,15 @@ fn header(wide: bool) -> Vec<&'static str> {
     names
 }
 
-fn row(list: &DeviceList, device: &Entry, wide: bool) -> Vec<String> {
-    let group = device.iommu_group.and_then(|id| list.group(id));
+fn row(list: &DeviceList, device: &Candidate, wide: bool) -> Vec<String> {
+    let group = device.iommu_group.and_then(|id| group(list, id));
     let type_name = match (&device.pci, &device.mdev) {
         (Some(pci), _) => Some(pci.id.clone()),
         (None, Some(mdev)) => Some(mdev.name.clone()),
         (None, None) => None,
     };
     let mut cells = vec![
-        device.id.clone(),
+        id(device),
         dash(device.resource.clone()),
         dash(type_name),
         dash(device.driver.clone()),
@@ -53,6 +54,7 @@ fn row(list: &DeviceList, device: &Entry, wide: bool) -> Vec<String> {
         dash(device.numa_node),
         device.health.clone(),
         dash(device.owner.as_ref().map(owner)),
+        dash(holder(device)),
     ];
     if wide {
         let physfn = device.pci.as_ref().and_then(|pci| pci.physical_function.clone());
@@ -74,7 +76,26 @@ fn dash(cell: Option<impl ToString>) -> String {
     cell.map_or_else(|| "-".to_owned(), |cell| cell.to_string())
 }
 
-fn owner(owner: &OwnerEntry) -> String {
+/// Its id, and the one that the kubelet knows it by where that is another.
+fn id(device: &Candidate) -> String {
+    match &device.listed_as {
+        Some(listed) if *listed != device.id => format!("{} (listed as {listed})", device.id),
+        _ => device.id.clone(),
+    }
+}
+
+/// The groups are in the order of their numbers.
+fn group(list: &DeviceList, id: u32) -> Option<&IommuGroup> {
+    list.iommu_groups.binary_search_by_key(&id, |group| group.id).ok().and_then(|at| list.iommu_groups.get(at))
+}
+
+/// The holder that matters most; none where nobody holds it.
+fn holder(device: &Candidate) -> Option<String> {
+    let text = held_by(&device.holders, device.open_count, device.through_group);
+    (!text.is_empty()).then_some(text)
+}
+
+fn owner(owner: &Owner) -> String {
     let container = &owner.container;
     match (&owner.namespace, &owner.pod, &owner.pod_uid) {
         (Some(namespace), Some(pod), _) => format!("{namespace}/{pod} ({container})"),
@@ -83,7 +104,7 @@ fn owner(owner: &OwnerEntry) -> String {
     }
 }
 
-fn members(group: &GroupEntry) -> String {
+fn members(group: &IommuGroup) -> String {
     let named = group.members.iter().take(NAMED_MEMBERS);
     let named = named.map(|member| format!("{} {}", member.name, member.driver.as_deref().unwrap_or("-")));
     let mut text = named.collect::<Vec<_>>().join(", ");

@@ -1,7 +1,7 @@
 //! What the loop says: to the log, and to the cluster where there is one.
 
 use super::Node;
-use crate::reactor::channels::Channels;
+use crate::{config::Standing, reactor::channels::Channels};
 use std::collections::{HashMap, HashSet};
 use tracing::{info, warn};
 use vfiod_core::{
@@ -10,6 +10,7 @@ use vfiod_core::{
     ownership::{Claim, Reading, Source},
     permit::ResourceName,
 };
+use vfiod_proto::status::{DeviceList, DevicesReply};
 
 impl Node {
     /// Logs each source of ownership that cannot be read once, as long as that lasts.
@@ -45,6 +46,27 @@ impl Node {
         if !problems.is_empty() {
             let (kind, note) = (Kind::ConfigurationRejected, problems.join("; "));
             channels.tell(Occurrence { kind, subject: Subject::Node, note, pod: None });
+        }
+    }
+
+    /// What is to be said beside the candidates of this host.
+    pub(super) fn besides_devices(&self) -> DevicesReply {
+        let mut faults: Vec<String> = self.faults.iter().map(|fault| format!("fault: {fault}")).collect();
+        faults.sort();
+        let kept = match self.config.standing() {
+            Standing::Kept(reason) => Some(format!("{reason}; the last good configuration is in force")),
+            Standing::Waiting => Some(format!("{} was not read yet, and is not remembered", self.config.name())),
+            Standing::Current | Standing::Part(_) | Standing::Remembered => None,
+        };
+        let is_kept = matches!(self.config.standing(), Standing::Kept(_));
+        let is_told = |problem: &&String| kept.as_ref().is_none_or(|kept| !kept.starts_with(problem.as_str()));
+        let problems: Vec<String> = self.config.problems().iter().filter(is_told).cloned().collect();
+        let count = u32::try_from(problems.len() + usize::from(is_kept)).unwrap_or(u32::MAX);
+        DevicesReply {
+            list: Some(DeviceList { complete: self.lists.are_complete(), ..DeviceList::default() }),
+            notes: faults.into_iter().chain(problems).chain(kept).collect(),
+            problems: count,
+            configuration: self.config.name(),
         }
     }
 

@@ -72,7 +72,19 @@ async fn refuse(stage: &mut Stage, pod: &AdmittedPod) -> Result<()> {
 /// What an operator sees of the two functions while the second pod has one.
 async fn look(stage: &mut Stage, group: u32) -> Result<()> {
     stage.wait_for("the GPU is withheld while vm-b has its sibling", |state| state.allocatable(QUADRO) == 0).await?;
-    let arguments = ["devices", "--config", PERMIT, "--host-root", "host", "--kubelet-dir", "kubelet", "-o", "json"];
+    let arguments = [
+        "devices",
+        "--from",
+        "host",
+        "--config",
+        PERMIT,
+        "--host-root",
+        "host",
+        "--kubelet-dir",
+        "kubelet",
+        "-o",
+        "json",
+    ];
     let list: Value = serde_json::from_str(&stage.vfiod(&arguments)?).context("`vfiod devices -o json` is no JSON")?;
     stage.page.blank()?;
     stage.page.say("Meanwhile nobody else is sent to the card. What an operator sees:")?;
