@@ -1,7 +1,7 @@
 //! Which of this host's vfiods keeps the state.
 //!
 //! While a new version is rolled out, two run beside each other: both serve the kubelet, each on sockets of its own, but
-//! only one may write the marks, answer on the status socket and own what is pinned in the kernel. It holds a lock on a
+//! only one may write the marks and the remembered CR, answer on the status socket and own what is pinned in the kernel. It holds a lock on a
 //! file in the state folder. The kernel gives the lock to the next one in the moment in which its holder ends, however
 //! it ends (`flock(2)`).
 

@@ -261,7 +261,8 @@ fn react(
         let RunArgs { config, kubevirt, cache_dir, serve, .. } = &args;
         let loaded = match (kubevirt, config) {
             (Some(wanted), file) => {
-                let kubevirt = FromKubeVirt { wanted: wanted.clone(), cache_dir: cache_dir.clone() };
+                let kubevirt =
+                    FromKubeVirt { wanted: wanted.clone(), cache_dir: cache_dir.clone(), keeper: keeper.clone() };
                 Config::load_kubevirt(file.as_deref(), kubevirt, *serve, chosen.kind).await
             }
             (None, Some(file)) => Config::load(file, *serve, chosen.kind).await,

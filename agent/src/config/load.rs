@@ -2,6 +2,7 @@
 
 use crate::{
     cluster::{Cache, CrName, Document},
+    instance::Keeper,
     io::FileIo,
 };
 use std::{
@@ -62,6 +63,8 @@ pub struct FromKubeVirt {
     pub wanted: CrName,
     /// Where its last good state is remembered (`--cache-dir`).
     pub cache_dir: PathBuf,
+    /// Says whether this vfiod writes there, or another one that runs beside it.
+    pub keeper: Keeper,
 }
 
 /// How what is in force stands to what the source says.
@@ -128,7 +131,7 @@ impl Config {
         serve: ServeMode,
         io: FileIo,
     ) -> Result<Self, ConfigError> {
-        let FromKubeVirt { wanted, cache_dir } = kubevirt;
+        let FromKubeVirt { wanted, cache_dir, keeper } = kubevirt;
         let (file, beside) = match file {
             None => (None, Beside::none()),
             Some(path) => {
@@ -138,7 +141,7 @@ impl Config {
                 (Some(file), beside)
             }
         };
-        let (cache, remembered) = Cache::open(&cache_dir, io, &wanted).await;
+        let (cache, remembered) = Cache::open(&cache_dir, io, &wanted, keeper).await;
         let permit = Arc::new(beside.alone().permit);
         let cr = Some(Cr { wanted, document: None, read: false, beside, cache });
         let (standing, problems) = (Standing::Current, Vec::new());
@@ -209,6 +212,14 @@ impl Config {
     /// Takes what the KubeVirt CR says now; returns the new permit when it means something else than the one in force.
     pub fn take(&mut self, document: Document) -> Option<Arc<Permit>> {
         self.follow(document, true)
+    }
+
+    /// From now on this vfiod keeps the state: it remembers what it has read of the CR. Where it has read nothing yet, it
+    /// goes on with what the one before it remembered last; returns the new permit when that means something else.
+    pub async fn take_over(&mut self) -> Option<Arc<Permit>> {
+        let cr = self.cr.as_mut()?;
+        let left = cr.cache.take_over(&cr.wanted).await.filter(|_| !cr.read);
+        self.follow(left?, false)
     }
 
     fn follow(&mut self, document: Document, read: bool) -> Option<Arc<Permit>> {

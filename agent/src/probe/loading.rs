@@ -35,11 +35,13 @@ pub struct ProbeOptions {
     pub ring_bytes: u32,
     /// The folder in a BPF file system where it is pinned, so that it outlives this process; none for a probe that does not.
     pub pin: Option<PathBuf>,
+    /// Whether another vfiod keeps the state of this host: then the pins are that one's, locked or not.
+    pub beside: bool,
 }
 
 impl Default for ProbeOptions {
     fn default() -> Self {
-        Self { mode: ProbeMode::Auto, ring_bytes: 256 * 1024, pin: None }
+        Self { mode: ProbeMode::Auto, ring_bytes: 256 * 1024, pin: None, beside: false }
     }
 }
 
@@ -106,7 +108,7 @@ impl Loaded {
         let questions = Questions::load(&mut loader, SMALL_RING, &layout.config)?;
         let taker = CensusTaker::load(&mut loader, &btf, SMALL_RING, Arc::clone(&shared), grant, shift_ns)?;
         let (pins, waits_for_pins) = match &options.pin {
-            Some(folder) => pins(folder, options.ring_bytes),
+            Some(folder) => pins(folder, options),
             None => {
                 Pins::sweep(Path::new(DEFAULT_PINS));
                 (None, false)
@@ -149,8 +151,16 @@ impl Loaded {
 }
 
 /// The pins, if they can be had; and whether another vfiod has them.
-fn pins(folder: &Path, ring_bytes: u32) -> (Option<Pins>, bool) {
-    match Pins::take(folder, ring_bytes) {
+fn pins(folder: &Path, options: &ProbeOptions) -> (Option<Pins>, bool) {
+    if options.beside {
+        info!(
+            "another vfiod keeps the state, and with it the pins in {}; the kernel probe runs unpinned beside it and is \
+             pinned when that one has ended",
+            folder.display()
+        );
+        return (None, true);
+    }
+    match Pins::take(folder, options.ring_bytes) {
         Ok(pins) => (Some(pins), false),
         Err(error @ PinError::Busy(_)) => {
             info!("{error}; the kernel probe runs unpinned beside it and is pinned when that one has ended");

@@ -130,7 +130,7 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, mut channels:
     // The first list is already true: what the host has, who owns it and who has it open are read before anything is
     // registered.
     host.want_all();
-    let mut probe_start = ProbeStart::begin(options.probe, live);
+    let mut probe_start = ProbeStart::begin(options.probe, live, keeper.clone());
     let first_look = async {
         // Events are kept from here on, and the look comes after.
         let probe = probe_start.soon().await?.map(|(probe, taker)| {
@@ -232,6 +232,9 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, mut channels:
             () = keeper.elected(), if beside => {
                 beside = false;
                 node.marks.take_over(&mut node.inventory).await;
+                if let Some(permit) = node.config.take_over().await {
+                    node.permitted(Some(permit), &ears.channels);
+                }
             }
             command = ears.channels.commands.recv() => match command {
                 Some(Command::Reload) => {

@@ -1,8 +1,11 @@
 //! Starting the kernel probe: loading takes long, so it is done on another thread, and the loop goes on meanwhile.
 
 use super::RunError;
-use crate::probe::{Absent, CensusTaker, Grant, Loaded, Probe, ProbeMode, ProbeOptions, give_up, pins_are_free};
-use std::{future::pending, sync::Arc, time::Duration};
+use crate::{
+    instance::Keeper,
+    probe::{Absent, CensusTaker, Grant, Loaded, Probe, ProbeMode, ProbeOptions, give_up, pins_are_free},
+};
+use std::{future::pending, path::Path, time::Duration};
 use tokio::{
     task::{JoinError, JoinHandle, spawn_blocking},
     time::{Instant, sleep_until, timeout},
@@ -26,7 +29,9 @@ pub(super) struct ProbeStart {
     live: bool,
     loading: Option<JoinHandle<Result<Loaded, Absent>>>,
     absent: Option<String>,
-    options: Arc<ProbeOptions>,
+    options: ProbeOptions,
+    /// The pins are for whoever keeps the state.
+    keeper: Keeper,
     /// When to look again whether the pins are free, where another vfiod owns them.
     pins_at: Option<Instant>,
 }
@@ -36,14 +41,15 @@ type Started = Option<(Probe, CensusTaker)>;
 
 impl ProbeStart {
     /// Begins to load it. What the kernel says is true of its own host only (`live`), and not of a folder that stands for one.
-    pub(super) fn begin(options: ProbeOptions, live: bool) -> Self {
+    pub(super) fn begin(options: ProbeOptions, live: bool, keeper: Keeper) -> Self {
         let mode = if live || options.mode == ProbeMode::Require { options.mode } else { ProbeMode::Off };
-        let options = Arc::new(ProbeOptions { mode, ..options });
+        let options = ProbeOptions { mode, ..options };
         Self {
             mode,
             live,
-            loading: Some(load(&options)),
+            loading: Some(load(&options, &keeper)),
             options,
+            keeper,
             pins_at: None,
             absent: Some("it is still being loaded".to_owned()),
         }
@@ -70,8 +76,8 @@ impl ProbeStart {
             let (Some(at), Some(folder)) = (self.pins_at, &self.options.pin) else { return pending().await };
             sleep_until(at).await;
             self.pins_at = Some(Instant::now() + PINS_EVERY);
-            if pins_are_free(folder) {
-                self.loading = Some(load(&self.options));
+            if may_take_pins(&self.keeper, folder) {
+                self.loading = Some(load(&self.options, &self.keeper));
             }
         }
         let Some(loading) = &mut self.loading else { return pending().await };
@@ -125,8 +131,13 @@ impl ProbeStart {
     }
 }
 
-fn load(options: &Arc<ProbeOptions>) -> JoinHandle<Result<Loaded, Absent>> {
-    let options = Arc::clone(options);
+/// Whether the pins are this vfiod's to take: it keeps the state, and no vfiod with another state folder owns them.
+fn may_take_pins(keeper: &Keeper, folder: &Path) -> bool {
+    keeper.is_keeper() && pins_are_free(folder)
+}
+
+fn load(options: &ProbeOptions, keeper: &Keeper) -> JoinHandle<Result<Loaded, Absent>> {
+    let options = ProbeOptions { beside: !keeper.is_keeper(), ..options.clone() };
     spawn_blocking(move || Loaded::load(&options))
 }
 
@@ -136,5 +147,31 @@ fn keep_only(grant: Option<Grant>) {
         Ok(given_up) if given_up.is_empty() => {}
         Ok(given_up) => info!("given up, because no longer needed: {}", given_up.join(", ")),
         Err(error) => warn!("capabilities that are no longer needed cannot be given up: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use tempfile::TempDir;
+
+    #[tokio::test]
+    async fn the_pins_are_for_whoever_keeps_the_state_and_for_nobody_while_another_owns_them() {
+        let folder = TempDir::new().unwrap();
+        let (state, pins) = (folder.path().join("state"), folder.path().join("pins"));
+        std::fs::create_dir(&pins).unwrap();
+        let (first, mut second) = (Keeper::stand(&state), Keeper::stand(&state));
+        assert!(may_take_pins(&first, &pins));
+        assert!(!may_take_pins(&second, &pins), "free, and the first one's nevertheless");
+        drop(first);
+        second.elected().await;
+        assert!(may_take_pins(&second, &pins));
+        // A vfiod with a state folder of its own.
+        let owner = File::open(&pins).unwrap();
+        owner.lock().unwrap();
+        assert!(!may_take_pins(&second, &pins));
+        drop(owner);
+        assert!(may_take_pins(&second, &pins));
     }
 }

@@ -1,6 +1,7 @@
 //! The KubeVirt CR as the source of what is permitted, and everything that an API server can do to it.
 
 use crate::scene::*;
+use rustix::process::Signal;
 use serde_json::json;
 use std::{fs, path::Path};
 use tempfile::TempDir;
@@ -144,6 +145,58 @@ async fn a_node_that_boots_without_the_api_server_serves_what_it_remembers() {
     cluster.serves(GPU, 1).await;
     cluster.serves(QAT, 0).await;
     remembered(&cluster.cache(), GPU);
+}
+
+#[tokio::test]
+async fn of_two_that_run_beside_each_other_the_one_that_keeps_the_state_remembers() {
+    let cluster = Cluster::start().await;
+    cluster.permit(&[(QAT_ID, QAT)]);
+    let start = || cluster.builder().state_dir(&cluster.folder.path().join("state")).start().unwrap();
+    let mut old = start();
+    cluster.serves(QAT, 2).await;
+    remembered(&cluster.cache(), QAT);
+    let mut new = start();
+    cluster.kubelet.wait_for("both are registered", PATIENCE, |state| state.registrations(QAT) == 2).await.unwrap();
+    assert!(new.log().contains("serves beside it"), "{}", new.log());
+
+    // The old one hears of nothing any more, and keeps the state still.
+    old.signal(Signal::STOP).unwrap();
+    cluster.permit(&[(QAT_ID, QAT), (GPU_ID, GPU)]);
+    cluster.serves(GPU, 1).await;
+    let text = fs::read_to_string(cluster.cache().join("kubevirt.json")).unwrap();
+    assert!(text.contains(QAT) && !text.contains(GPU), "the new one has written: {text}");
+    old.signal(Signal::KILL).unwrap();
+    old.wait().unwrap();
+    new.wait_for_log("this one keeps the state now").unwrap();
+    remembered(&cluster.cache(), GPU);
+    assert!(new.is_running().unwrap());
+}
+
+#[tokio::test]
+async fn one_that_has_not_reached_the_api_server_goes_on_with_what_the_other_remembered_last() {
+    let mut cluster = Cluster::start().await;
+    cluster.permit(&[(QAT_ID, QAT)]);
+    let state = cluster.folder.path().join("state");
+    let mut old = cluster.builder().state_dir(&state).start().unwrap();
+    cluster.serves(QAT, 2).await;
+    remembered(&cluster.cache(), QAT);
+    // Its way to the API server leads nowhere.
+    let lost = cluster.builder().state_dir(&state).variable("KUBECONFIG", "/nowhere/kubeconfig").start().unwrap();
+    cluster.kubelet.wait_for("both are registered", PATIENCE, |state| state.registrations(QAT) == 2).await.unwrap();
+    cluster.permit(&[(QAT_ID, QAT), (GPU_ID, GPU)]);
+    cluster.serves(GPU, 1).await;
+    remembered(&cluster.cache(), GPU);
+    cluster.server.go_away();
+    let registrations = cluster.kubelet.look(|state| state.registrations(GPU));
+    old.terminate().unwrap();
+    lost.wait_for_log("this one keeps the state now").unwrap();
+    cluster
+        .kubelet
+        .wait_for("the other one serves the GPU, too", PATIENCE, |state| {
+            state.registrations(GPU) > registrations && state.allocatable(GPU) == 1 && state.allocatable(QAT) == 2
+        })
+        .await
+        .unwrap();
 }
 
 /// Waits until the remembered configuration names a resource.
