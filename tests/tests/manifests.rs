@@ -11,7 +11,7 @@ use std::{
 use vfiod::admin::metrics::{ALL, Kind};
 use vfiod_tests::{
     agent::binary,
-    manifests::{self, Object, asked, breaches, daemon_set, given, read},
+    manifests::{self, Object, asked, breaches, confinement, daemon_set, given, read},
 };
 
 fn repository() -> PathBuf {
@@ -89,6 +89,45 @@ fn the_minimal_overlay_has_no_capability_and_none_of_the_hosts_namespaces() {
     let Some(objects) = rendered("minimal") else { return };
     let given = given(&daemon_set(&objects).unwrap());
     assert!(given.iter().all(|one| one.starts_with('/')), "{given:?}");
+}
+
+#[test]
+fn the_minimal_overlay_asks_for_less_than_the_one_it_is_made_of() {
+    let (Some(minimal), Some(file)) = (rendered("minimal"), rendered("file")) else { return };
+    let (minimal, file) = (daemon_set(&minimal).unwrap(), daemon_set(&file).unwrap());
+    let (less, more) = (given(&minimal), given(&file));
+    assert!(less.iter().all(|one| more.contains(one)), "{less:?} {more:?}");
+    assert!(more.iter().any(|one| !less.contains(one)), "{less:?}");
+    // `spc_t` is no confinement at all.
+    let is_unconfined = |daemon| confinement(daemon).iter().any(|one| one.selinux.as_deref() == Some("spc_t"));
+    assert!(is_unconfined(&file) && !is_unconfined(&minimal));
+}
+
+/// The rows of the threat model's table of SELinux and AppArmor: overlays, SELinux type, AppArmor profile.
+fn confinement_rows() -> Vec<[String; 3]> {
+    let model = fs::read_to_string(repository().join("docs/THREAT-MODEL.md")).unwrap();
+    let section = model.split("## SELinux and AppArmor").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let cells = rows.map(|row| row.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>());
+    cells.map(|cells| cells.get(1..4).unwrap().to_vec().try_into().unwrap()).collect()
+}
+
+#[test]
+fn selinux_and_apparmor_are_as_the_threat_model_says_of_each_overlay() {
+    let rows = confinement_rows();
+    for (overlay, objects) in with_daemon() {
+        let of_overlay =
+            rows.iter().filter(|[overlays, ..]| overlays.split(", ").any(|one| one == format!("`{overlay}`")));
+        let [[_, selinux, apparmor]] = of_overlay.collect::<Vec<_>>()[..] else {
+            panic!("docs/THREAT-MODEL.md has not one row of SELinux and AppArmor for {overlay}: {rows:?}")
+        };
+        for one in confinement(&daemon_set(&objects).unwrap()) {
+            let told = one.selinux.map_or_else(|| "the runtime's".to_owned(), |kind| format!("`{kind}`"));
+            assert_eq!(told, *selinux, "{overlay}: {}", one.container);
+            let told = one.apparmor.map_or_else(|| "the runtime's".to_owned(), |profile| format!("`{profile}`"));
+            assert_eq!(told, *apparmor, "{overlay}: {}", one.container);
+        }
+    }
 }
 
 #[test]

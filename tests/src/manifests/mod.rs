@@ -7,7 +7,7 @@ mod policy;
 mod queries;
 mod strict;
 
-pub use policy::{breaches, given};
+pub use policy::{Confinement, breaches, confinement, given};
 pub use queries::{Asked, asked};
 
 use anyhow::{Context, Result, bail};

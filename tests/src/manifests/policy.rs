@@ -36,6 +36,36 @@ pub fn given(daemon_set: &DaemonSet) -> Vec<String> {
     given
 }
 
+/// What confines one container beside its capabilities.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confinement {
+    /// The container.
+    pub container: String,
+    /// Its SELinux type; none where the runtime's own is left.
+    pub selinux: Option<String>,
+    /// Its AppArmor profile, by field or by annotation; none where the runtime's own is left.
+    pub apparmor: Option<String>,
+}
+
+/// What the mandatory access controls of a node are asked for, container by container.
+#[must_use]
+pub fn confinement(daemon_set: &DaemonSet) -> Vec<Confinement> {
+    let annotations = daemon_set.spec.as_ref().and_then(|spec| spec.template.metadata.clone()?.annotations);
+    let annotations = annotations.unwrap_or_default();
+    let pod = pod(daemon_set);
+    let of_pod = pod.security_context.clone().unwrap_or_default();
+    let confinement = |container: &Container| {
+        let own = container.security_context.clone().unwrap_or_default();
+        let selinux =
+            own.se_linux_options.or_else(|| of_pod.se_linux_options.clone()).and_then(|options| options.type_);
+        let field = own.app_armor_profile.or_else(|| of_pod.app_armor_profile.clone()).map(|profile| profile.type_);
+        let annotation = format!("container.apparmor.security.beta.kubernetes.io/{}", container.name);
+        let apparmor = field.or_else(|| annotations.get(&annotation).cloned());
+        Confinement { container: container.name.clone(), selinux, apparmor }
+    };
+    containers(&pod).map(confinement).collect()
+}
+
 /// What the DaemonSet must not be; empty where it is as it should be.
 #[must_use]
 pub fn breaches(daemon_set: &DaemonSet) -> Vec<String> {
