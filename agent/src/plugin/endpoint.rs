@@ -4,7 +4,7 @@ use super::{
     desk::Desk,
     kubelet::{Identity, KubeletFolder, KubeletSocket},
     list_and_watch::capacity,
-    registration::register,
+    registration::{RegisterError, register},
     running::Running,
     way::{RegistrationMode, Way},
 };
@@ -58,6 +58,8 @@ enum End {
 
 /// Why there was no registration, or none that was of use.
 enum Failure {
+    /// Nobody listens on the kubelet's socket, for the log.
+    Nobody(String),
     /// What went wrong, for the log.
     Because(String),
     /// The kubelet asks for no list.
@@ -77,7 +79,12 @@ impl Endpoint {
                 Way::Socket => self.serve().await,
                 Way::Watcher => self.serve_to_watcher().await,
             };
-            failures = if served.is_err() { failures.saturating_add(1) } else { 0 };
+            failures = match &served {
+                Ok(_) => 0,
+                // It was killed. When it is back it listens there again, and its plugin watcher would be slower.
+                Err(Failure::Nobody(_)) => failures,
+                Err(_) => failures.saturating_add(1),
+            };
             let (failure, longest) = match served {
                 Ok(End::Retired | End::Stopping) => return,
                 Ok(End::StreamEnded) if started.elapsed() < GOOD_STREAM => {
@@ -153,7 +160,7 @@ impl Endpoint {
         let (name, calls) = (running.name(), Arc::clone(running.calls()));
         let registration = async move { register(&folder.socket(), &name, resource.name(), &calls).await };
         let registered = self.unless_moot(&running, kubelet, registration).await;
-        let registered = registered.map(|done| done.map_err(|error| error.to_string()));
+        let registered = registered.map(|done| done.map_err(Failure::from));
         self.until_ended(running, kubelet, registered).await
     }
 
@@ -174,6 +181,7 @@ impl Endpoint {
             }
         };
         let registered = self.unless_moot(&running, None, registration).await;
+        let registered = registered.map(|done: Result<(), String>| done.map_err(Failure::Because));
         self.until_ended(running, None, registered).await
     }
 
@@ -182,7 +190,7 @@ impl Endpoint {
         &mut self,
         running: Running,
         kubelet: Option<Identity>,
-        registered: Result<Result<(), String>, End>,
+        registered: Result<Result<(), Failure>, End>,
     ) -> Result<End, Failure> {
         let end = match registered {
             Ok(Ok(())) => {
@@ -193,7 +201,7 @@ impl Endpoint {
                 self.served.is_registered(false);
                 end
             }
-            Ok(Err(error)) => Err(Failure::Because(error)),
+            Ok(Err(failure)) => Err(failure),
             Err(end) => Ok(end),
         };
         running.finish(matches!(end, Ok(End::Retired))).await;
@@ -261,10 +269,22 @@ impl Endpoint {
     }
 }
 
+impl From<RegisterError> for Failure {
+    fn from(error: RegisterError) -> Self {
+        let text = error.to_string();
+        match error {
+            RegisterError::Nobody { .. } => Self::Nobody(text),
+            RegisterError::NoKubelet { .. } | RegisterError::Refused { .. } | RegisterError::Timeout => {
+                Self::Because(text)
+            }
+        }
+    }
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Because(what) => f.write_str(what),
+            Self::Nobody(what) | Self::Because(what) => f.write_str(what),
             // Older kubelets answer the registration before they call.
             Self::NoStream => write!(
                 f,

@@ -18,7 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Why a resource could not be registered.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RegisterError {
-    /// Nobody listens on the kubelet's socket.
+    /// Nobody listens on the kubelet's socket: it was killed, and the file is still there.
+    #[error("no kubelet answers on {socket}: {reason}")]
+    Nobody { socket: String, reason: String },
+    /// Somebody listens there and does not speak the kubelet's protocol, or it may not be connected to.
     #[error("no kubelet answers on {socket}: {reason}")]
     NoKubelet { socket: String, reason: String },
     /// The kubelet refused.
@@ -61,7 +64,12 @@ async fn call(socket: &Path, endpoint: &str, resource: &ResourceName, calls: &Ar
         }
     });
     let channel = Endpoint::from_static("http://localhost").connect_with_connector(connect).await.map_err(|error| {
-        RegisterError::NoKubelet { socket: socket.display().to_string(), reason: innermost(&error) }
+        let (socket, reason) = (socket.display().to_string(), innermost(&error));
+        if is_nobody(&error) {
+            RegisterError::Nobody { socket, reason }
+        } else {
+            RegisterError::NoKubelet { socket, reason }
+        }
     })?;
     let request = RegisterRequest {
         version: DEVICE_PLUGIN_VERSION.to_owned(),
@@ -74,6 +82,13 @@ async fn call(socket: &Path, endpoint: &str, resource: &ResourceName, calls: &Ar
         .await
         .map(|_| ())
         .map_err(|status| RegisterError::Refused { message: status.message().to_owned() })
+}
+
+/// Whether no process listens on the socket.
+fn is_nobody(error: &(dyn std::error::Error + 'static)) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    kind.is_some_and(|kind| matches!(kind, io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound))
+        || error.source().is_some_and(is_nobody)
 }
 
 /// tonic says "transport error"; its source knows which.

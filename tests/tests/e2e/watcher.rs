@@ -108,6 +108,25 @@ async fn the_socket_is_the_usual_way() {
 }
 
 #[tokio::test]
+async fn a_kubelet_that_was_killed_is_waited_for_at_its_socket() {
+    let (node, kubelet, folder) = started(KubeletVersion::Newer).await;
+    let agent = agent(&node, &folder, "auto");
+    serves(&kubelet, "at first").await;
+    kubelet.kill();
+    let begun = std::time::Instant::now();
+    // More tries than a kubelet that listens has before its watcher is tried.
+    while agent.log().matches("Connection refused").count() < 6 {
+        assert!(begun.elapsed() < PATIENCE, "{}", agent.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!agent.log().contains("plugin watcher resource"), "{}", agent.log());
+    assert!(names(&registry(&folder)).is_empty());
+    kubelet.start_again().await.unwrap();
+    serves(&kubelet, "after it is back").await;
+    assert_eq!(sockets(&kubelet).len(), 1);
+}
+
+#[tokio::test]
 async fn where_the_socket_takes_nothing_the_watcher_does() {
     let (node, kubelet, folder) = started(KubeletVersion::Newer).await;
     // Somebody listens there who knows no registration.
