@@ -13,16 +13,6 @@ use vfiod_tests::{Agent, agent::PATIENCE};
 const VGPU: &str = "nvidia.com/vgpu";
 const PARENT: &str = "0000:d8:00.0";
 
-/// The same numbers for the same seed (Knuth's multiplier).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % limit
-    }
-}
-
 /// What the node has, as the test did it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {

@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 use tempfile::TempDir;
 use vfiod_simulator::{
     api_server::{ApiServer, Gone, Refusal},
-    kubelet::{Health, Kubelet, PodSpec},
+    kubelet::{Health, Kubelet, KubeletVersion, PodSpec},
     node::Node,
 };
 use vfiod_tests::{
@@ -18,32 +18,37 @@ use vfiod_tests::{
 const KV: (&str, &str) = ("kubevirt", "kubevirt");
 
 /// Two QATs, a GPU and its audio function, a kubelet, an API server, and a folder for what agents remember.
-struct Cluster {
-    node: Node,
-    kubelet: Kubelet,
-    server: ApiServer,
-    folder: TempDir,
+pub struct Cluster {
+    pub node: Node,
+    pub kubelet: Kubelet,
+    pub server: ApiServer,
+    pub folder: TempDir,
 }
 
 impl Cluster {
     async fn start() -> Self {
+        Self::with(KubeletVersion::Newer).await
+    }
+
+    pub async fn with(version: KubeletVersion) -> Self {
         let builder = Node::builder().pci(qat("0000:3b:00.0", 11)).pci(qat("0000:3c:00.0", 12));
         let node = gpu_with_audio(builder, "0000:3d:00", 13).build().unwrap();
         let folder = TempDir::new().unwrap();
-        let kubelet = Kubelet::builder(folder.path().join("kubelet")).host_root(node.root()).start().await.unwrap();
+        let kubelet = Kubelet::builder(folder.path().join("kubelet")).host_root(node.root()).version(version);
+        let kubelet = kubelet.start().await.unwrap();
         age(&kubelet);
         Self { node, kubelet, server: ApiServer::start().unwrap(), folder }
     }
 
-    fn permit(&self, entries: &[(&str, &str)]) {
+    pub fn permit(&self, entries: &[(&str, &str)]) {
         self.server.permit(KV.0, KV.1, entries);
     }
 
-    fn cache(&self) -> std::path::PathBuf {
+    pub fn cache(&self) -> std::path::PathBuf {
         self.folder.path().join("cache")
     }
 
-    fn builder(&self) -> AgentBuilder {
+    pub fn builder(&self) -> AgentBuilder {
         let kubeconfig = self.server.kubeconfig(self.folder.path()).unwrap();
         Agent::builder(self.node.root(), &self.folder.path().join("kubelet"), "")
             .without_config()
@@ -57,7 +62,7 @@ impl Cluster {
         self.builder().start().unwrap()
     }
 
-    async fn serves(&self, resource: &str, devices: usize) {
+    pub async fn serves(&self, resource: &str, devices: usize) {
         self.kubelet
             .wait_for(&format!("{devices} of {resource}"), PATIENCE, |state| state.allocatable(resource) == devices)
             .await
@@ -200,7 +205,7 @@ async fn one_that_has_not_reached_the_api_server_goes_on_with_what_the_other_rem
 }
 
 /// Waits until the remembered configuration names a resource.
-fn remembered(cache: &Path, resource: &str) {
+pub fn remembered(cache: &Path, resource: &str) {
     let begun = std::time::Instant::now();
     while !fs::read_to_string(cache.join("kubevirt.json")).is_ok_and(|text| text.contains(resource)) {
         assert!(begun.elapsed() < PATIENCE, "{resource} is not remembered");

@@ -17,6 +17,7 @@ mod groups;
 mod health;
 mod holders;
 mod io_modes;
+mod killed;
 mod kubelet_life;
 mod kubevirt;
 mod message_limit;

@@ -110,3 +110,13 @@ pub async fn starts_in_the_end(kubelet: &Kubelet, uid: &str) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+/// The same numbers for the same seed (Knuth's multiplier).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % limit
+    }
+}
