@@ -68,6 +68,13 @@ fn look_around(address: &str, device: &str, stranger: u32) {
     browser.type_text("vms/render").unwrap();
     browser.wait_for("document.getElementById('count').textContent === '1 of 3000'").unwrap();
     browser.press("Enter").unwrap();
+    browser.wait_for("document.querySelector('.row.chosen .pill.own') !== null").unwrap();
+    let grounds = "['.row.chosen', '.row.chosen .pill'].map(one => getComputedStyle(document.querySelector(one)).backgroundColor)";
+    for dark in [true, false] {
+        browser.dark(dark).unwrap();
+        browser.wait_for(&format!("new Set({grounds}).size === 2")).unwrap();
+    }
+    browser.picture(&picture("chosen.png")).unwrap();
     browser.press("Enter").unwrap();
     browser.wait_for("document.getElementById('detail').open").unwrap();
     let said = browser.evaluate("document.getElementById('detail').innerText").unwrap();
