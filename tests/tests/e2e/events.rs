@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use vfiod_simulator::{
     api_server::{ApiServer, Refusal},
     kubelet::{Kubelet, PodSpec},
-    node::{Node, PciFleet},
+    node::{Node, PciFleet, ProcessSpec},
 };
 use vfiod_tests::{
     Agent,
@@ -109,6 +109,21 @@ async fn a_group_that_is_not_viable_is_told_of_once_for_all_its_members() {
     let event = scene.event("GroupNotViable", "Node");
     let note = event["note"].as_str().unwrap();
     assert!(note.contains("0000:10:00.1") && note.contains("snd_hda_intel"), "{note}");
+}
+
+#[tokio::test]
+async fn a_process_that_holds_what_is_not_its_own_is_named() {
+    let scene = Scene::of(two_qats()).await;
+    let _agent = scene.builder(&[(QAT_ID, QAT)]).flag("--events", "true").start().unwrap();
+    scene.serves(QAT, 2).await;
+    let mut stranger = scene.node.start_process(&ProcessSpec::new("dpdk-testpmd")).unwrap();
+    stranger.open("/dev/vfio/11").unwrap();
+    let event = scene.event("ForeignHolder", "Node");
+    let note = event["note"].as_str().unwrap();
+    assert!(note.contains("0000:3b:00.0") && note.contains(&stranger.pid().to_string()), "{note}");
+    assert!(note.contains("dpdk-testpmd") && event["type"] == "Warning", "{event}");
+    drop(stranger);
+    assert_eq!(scene.event("DeviceRecovered", "Node")["type"], "Normal");
 }
 
 #[tokio::test]

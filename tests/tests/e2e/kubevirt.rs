@@ -13,6 +13,7 @@ use vfiod_simulator::{
 use vfiod_tests::{
     Agent,
     agent::{AgentBuilder, PATIENCE},
+    web,
 };
 
 const KV: (&str, &str) = ("kubevirt", "kubevirt");
@@ -246,6 +247,55 @@ async fn an_api_server_that_goes_and_comes_back_costs_nothing() {
     }
     cluster.permit(&[(QAT_ID, QAT), (GPU_ID, GPU)]);
     cluster.serves(GPU, 1).await;
+}
+
+#[tokio::test]
+async fn readiness_and_metrics_say_how_it_is_with_the_cr() {
+    let mut cluster = Cluster::start().await;
+    cluster.permit(&[(QAT_ID, QAT)]);
+    cluster.server.go_away();
+    let start = |cluster: &Cluster| {
+        let agent = cluster.builder().flag("--metrics", "127.0.0.1:0").start().unwrap();
+        let before = "metrics and readiness are on http://";
+        agent.wait_for_log(before).unwrap();
+        let address = agent.log().split(before).nth(1).unwrap().split('/').next().unwrap().to_owned();
+        (agent, address)
+    };
+    // A look at the page and at the metrics, until both are as they should be.
+    let says = async |address: &str, status: u16, readiness: &str, metrics: &[&str]| {
+        let begun = std::time::Instant::now();
+        loop {
+            let [ready, told] = ["/readyz", "/metrics"].map(|path| web::get(address, path).unwrap());
+            let has = |metric: &&str| told.body.lines().any(|line| line == *metric);
+            if ready.status == status && ready.body.contains(readiness) && metrics.iter().all(|metric| has(metric)) {
+                break;
+            }
+            let wanted = format!("{status} {readiness} {metrics:?}");
+            assert!(begun.elapsed() < PATIENCE, "{wanted}: {} {}\n{}", ready.status, ready.body, told.body);
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    const DEGRADED: &str = "vfiod_condition{part=\"cluster\",condition=\"degraded\"} 1";
+    const GOOD: &str = "vfiod_condition{part=\"cluster\",condition=\"good\"} 1";
+    let state = |state: &str| format!("vfiod_configuration{{source=\"kubevirt\",state=\"{state}\"}} 1");
+
+    let (mut agent, address) = start(&cluster);
+    says(&address, 503, "degraded cluster: the API server cannot be reached", &[DEGRADED, &state("waiting")]).await;
+    assert!(!web::get(&address, "/metrics").unwrap().body.contains("vfiod_api_failures_total 0\n"));
+    cluster.server.come_back().unwrap();
+    says(&address, 200, "good     cluster: KubeVirt kubevirt/kubevirt", &[GOOD, &state("current")]).await;
+    cluster.permit(&[("8086", GPU), (QAT_ID, QAT)]);
+    says(&address, 200, "degraded configuration: ", &[GOOD, &state("part")]).await;
+    cluster.permit(&[(QAT_ID, QAT)]);
+    says(&address, 200, "good     configuration: ", &[GOOD, &state("current")]).await;
+    cluster.server.delete(KV.0, KV.1);
+    says(&address, 200, "degraded cluster: ", &[DEGRADED, &state("current")]).await;
+    remembered(&cluster.cache(), QAT);
+    cluster.server.go_away();
+    agent.terminate().unwrap();
+    let (_agent, address) = start(&cluster);
+    says(&address, 200, "degraded configuration: KubeVirt kubevirt/kubevirt was not read yet", &[&state("remembered")])
+        .await;
 }
 
 #[tokio::test]

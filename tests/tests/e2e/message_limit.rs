@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::symlink, path::Path, thread, time::Duration};
 use tempfile::TempDir;
 use vfiod_proto::KUBELET_RECEIVE_LIMIT;
 use vfiod_simulator::{
+    api_server::ApiServer,
     kubelet::{Kubelet, PodSpec},
     node::Node,
 };
@@ -55,7 +56,12 @@ async fn more_devices_than_a_message_holds_are_cut_off_clearly_and_cost_no_other
         + &format!("  mediatedDevices: [{{mdevNameSelector: MANY, resourceName: {VGPU}}}]\n");
     let folder = TempDir::new().unwrap();
     let kubelet = Kubelet::builder(folder.path()).start().await.unwrap();
-    let agent = Agent::builder(node.root(), folder.path(), &config).start().unwrap();
+    let server = ApiServer::start().unwrap();
+    let agent = Agent::builder(node.root(), folder.path(), &config)
+        .variable("KUBECONFIG", server.kubeconfig(folder.path()).unwrap().to_str().unwrap())
+        .flag("--events", "true")
+        .start()
+        .unwrap();
     kubelet.wait_for("the other resource", PATIENCE, |state| state.allocatable(QAT) == 2).await.unwrap();
     kubelet.wait_for("as many as fit", PATIENCE, |state| state.allocatable(VGPU) > 0).await.unwrap();
 
@@ -67,6 +73,10 @@ async fn more_devices_than_a_message_holds_are_cut_off_clearly_and_cost_no_other
     assert!((73_000..MANY).contains(&listed), "{listed}");
     agent.wait_for_log(&format!("{listed} devices are listed, {} do not fit", MANY - listed)).unwrap();
     assert!(kubelet.look(|state| state.is_connected(VGPU)), "the kubelet has taken it");
+    let is_told = |server: &ApiServer| {
+        server.events().iter().any(|event| event["reason"] == "ListTooLong" && event["note"].to_string().contains(VGPU))
+    };
+    server.wait_for("ListTooLong on the node", PATIENCE, is_told).unwrap();
 
     // It goes on working: allocations, changes, a restart of the kubelet.
     let spec = PodSpec::new("vms", "vm").container("compute", [(VGPU, 2), (QAT, 1)]);
