@@ -1,7 +1,10 @@
 //! What the host has: devices, groups and nodes as last read.
 
 use crate::device::{CdevName, DevNodes, Device, DeviceId, Group, GroupId, Member, Members, Node};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
 /// The facts that discovery reported last.
 ///
@@ -55,6 +58,12 @@ impl Host {
     /// All devices.
     pub fn devices(&self) -> impl Iterator<Item = &Device> {
         self.devices.values()
+    }
+
+    /// The devices that follow on `id` in their order; from the first on without one.
+    pub fn devices_after(&self, id: Option<DeviceId>) -> impl Iterator<Item = &Device> {
+        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        self.devices.range((from, Bound::Unbounded)).map(|(_, device)| device)
     }
 
     pub(super) fn device_ids(&self) -> impl Iterator<Item = DeviceId> {

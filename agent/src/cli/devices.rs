@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     io::{IoMode, Runtime},
-    status::{candidates, remarks},
+    status::{candidates, permitted, remarks},
 };
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -115,7 +115,7 @@ async fn ask(args: &DevicesArgs) -> Result<(&'static str, DevicesReply), Failure
                 candidates(&view.inventory, &view.tracker, args.all || configuration.is_none(), Duration::ZERO);
             list.complete = view.complete;
             let mut notes = view.notes;
-            notes.extend(remarks(&view.inventory, &list));
+            notes.extend(remarks(&permitted(&view.inventory), &list));
             if list.devices.is_empty() && configuration.is_none() {
                 notes.push(
                     "no device on this host is bound to a VFIO driver; bind one (write vfio-pci to its driver_override, \

@@ -3,7 +3,7 @@
 use crate::{
     holders::{Book, Taken, Tracker, at_boot, explain, held},
     probe::{CensusTaker, Event, EventKind},
-    status::{Look, candidates, remarks},
+    status::{First, Look, permitted, piece},
 };
 use std::{
     future::pending,
@@ -22,7 +22,7 @@ use vfiod_core::{
     inventory::Inventory,
     ownership::Moment,
 };
-use vfiod_proto::status::{DeviceList, HolderEvent};
+use vfiod_proto::status::HolderEvent;
 
 /// How much longer than a look the pause after it is at least: looks take at most a fifth of a processor, whatever
 /// happens.
@@ -211,12 +211,9 @@ impl HolderWatch {
         match query {
             Look::Holders(answer) => drop(answer.send(held(inventory, &self.tracker))),
             Look::Follow(answer) => drop(answer.send((held(inventory, &self.tracker), self.followers.subscribe()))),
-            Look::Devices(others, mut reply, answer) => {
-                let complete = reply.list.take().is_some_and(|known| known.complete);
-                let list = DeviceList { complete, ..candidates(inventory, &self.tracker, others, now) };
-                reply.notes.extend(remarks(inventory, &list));
-                reply.list = Some(list);
-                drop(answer.send(reply));
+            Look::Devices(others, reply, answer) => {
+                let piece = piece(inventory, &self.tracker, others, None, now);
+                drop(answer.send(First { reply, permitted: permitted(inventory), piece }));
             }
             Look::Explain(id, answer) => drop(answer.send(explain(inventory, &self.tracker, id, now))),
         }

@@ -29,7 +29,7 @@ use crate::{
     ownership::Sources,
     plugin::{FenceQuery, KubeletFolder},
     probe::CensusTaker,
-    status::{Look, Mark, Marked, Query},
+    status::{Look, Mark, Marked, Query, piece},
 };
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::{
@@ -202,6 +202,10 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, mut channels:
                 Query::Look(look) => ears.holders.ask(look),
                 Query::Devices { others, answer } => {
                     ears.holders.ask(Look::Devices(others, node.besides_devices(), answer));
+                }
+                Query::DevicesAfter { after, others, answer } => {
+                    let tracker = ears.holders.tracker();
+                    drop(answer.send(piece(&node.inventory, tracker, others, Some(after), clock.now())));
                 }
                 Query::Mark(device, mark, answer) => drop(answer.send(node.mark(device, mark))),
             },

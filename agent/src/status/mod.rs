@@ -17,11 +17,11 @@ mod row;
 mod server;
 mod socket;
 
-pub use candidates::{candidates, remarks};
+pub use candidates::{Permitted, Piece, candidates, permitted, piece, remarks};
 pub use client::{Client, connect};
 pub use feed::{Feed, Note};
 pub use follow::updates;
 pub use model::{Ask, Asks, Followed, Held, Model};
 pub use row::{row_of, rows_of_host};
-pub use server::{Look, Mark, Marked, Query, serve};
+pub use server::{First, Look, Mark, Marked, Query, serve};
 pub use socket::{BindError, DEFAULT_SOCKET};

@@ -1,7 +1,8 @@
 //! Answering questions, each by asking the reactor.
 
 use super::{
-    Asks,
+    Asks, Permitted, Piece,
+    candidates::{gather, remarks},
     socket::{BindError, Socket},
     updates,
 };
@@ -20,7 +21,7 @@ use tonic::{Request, Response, Status};
 use tracing::{info, warn};
 use vfiod_core::device::DeviceId;
 use vfiod_proto::status::{
-    DevicesReply, DevicesRequest, ExplainRequest, Explanation, FollowRequest, HolderEvent, HoldersReply,
+    DeviceList, DevicesReply, DevicesRequest, ExplainRequest, Explanation, FollowRequest, HolderEvent, HoldersReply,
     HoldersRequest, MarkReply, MarkRequest, Update,
     status_server::{Status as Api, StatusServer},
 };
@@ -32,12 +33,21 @@ pub enum Query {
     Ping(oneshot::Sender<()>),
     /// What does the kernel say now?
     Look(Look),
-    /// Which candidates are there, and what is to be said of them? Also those that are not permitted (`others`).
+    /// Which candidates are there, and what is to be said of them? The first ones.
     Devices {
-        /// Whether these are wanted too.
+        /// Whether those that are not permitted are wanted too.
         others: bool,
         /// Where the answer goes.
-        answer: oneshot::Sender<DevicesReply>,
+        answer: oneshot::Sender<First>,
+    },
+    /// Which ones follow on this one?
+    DevicesAfter {
+        /// The last one of the piece before.
+        after: DeviceId,
+        /// As above.
+        others: bool,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Piece>,
     },
     /// Change what sticks to a device. Nothing, where neither the host nor the kubelet knows it.
     Mark(DeviceId, Mark, oneshot::Sender<Option<Marked>>),
@@ -51,9 +61,20 @@ pub enum Look {
     /// What is open now, and what changes from then on?
     Follow(oneshot::Sender<(HoldersReply, broadcast::Receiver<HolderEvent>)>),
     /// Which candidates are there? With what the reactor has to say besides, and whether others are wanted too.
-    Devices(bool, DevicesReply, oneshot::Sender<DevicesReply>),
+    Devices(bool, DevicesReply, oneshot::Sender<First>),
     /// What is known of a device? Nothing, where neither the host nor the kubelet knows it.
     Explain(DeviceId, oneshot::Sender<Option<Explanation>>),
+}
+
+/// The beginning of an answer about candidates.
+#[derive(Debug)]
+pub struct First {
+    /// What is to be said besides; its list has no device yet.
+    pub reply: DevicesReply,
+    /// What is permitted.
+    pub permitted: Vec<Permitted>,
+    /// The first candidates.
+    pub piece: Piece,
 }
 
 /// What an administrator does to a device.
@@ -266,7 +287,16 @@ impl Api for Service {
 
     async fn devices(&self, request: Request<DevicesRequest>) -> Result<Response<DevicesReply>, Status> {
         let others = request.get_ref().others;
-        self.ask(|answer| Query::Devices { others, answer }).await.map(Response::new)
+        let First { mut reply, permitted, piece } = self.ask(|answer| Query::Devices { others, answer }).await?;
+        let mut pieces = vec![piece];
+        while let Some(after) = pieces.last().and_then(|piece| piece.next) {
+            pieces.push(self.ask(|answer| Query::DevicesAfter { after, others, answer }).await?);
+        }
+        let complete = reply.list.take().is_some_and(|known| known.complete);
+        let list = DeviceList { complete, ..gather(pieces) };
+        reply.notes.extend(remarks(&permitted, &list));
+        reply.list = Some(list);
+        Ok(Response::new(reply))
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<Explanation>, Status> {
