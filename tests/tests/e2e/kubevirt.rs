@@ -267,7 +267,7 @@ async fn readiness_and_metrics_say_how_it_is_with_the_cr() {
         loop {
             let [ready, told] = ["/readyz", "/metrics"].map(|path| web::get(address, path).unwrap());
             let has = |metric: &&str| told.body.lines().any(|line| line == *metric);
-            if ready.status == status && ready.body.contains(readiness) && metrics.iter().all(|metric| has(metric)) {
+            if ready.status == status && ready.body.contains(readiness) && metrics.iter().all(has) {
                 break;
             }
             let wanted = format!("{status} {readiness} {metrics:?}");
