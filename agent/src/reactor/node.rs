@@ -79,6 +79,11 @@ struct Node {
 const TIDY_AFTER: Duration = Duration::from_secs(1);
 /// How long a grant may lie where one came just before it: a crowd of calls does not wake the loop for each.
 const GRANTS_TOGETHER: Duration = Duration::from_millis(5);
+/// The same in a crowd. No kubelet admits as fast; whoever does has the processors for its calls, and devices that are granted
+/// again meanwhile are judged once.
+const CROWD_TOGETHER: Duration = Duration::from_millis(40);
+/// As many grants in [`GRANTS_TOGETHER`] are a crowd.
+const CROWD: usize = 32;
 
 /// Runs until [`Command::Stop`]. The configuration has been read by the caller, who needs to know when it is bad.
 ///
@@ -283,29 +288,37 @@ impl Node {
         self.fences.look(&self.inventory, ears.channels.desk.clock.now());
     }
 
-    /// Notes what was answered to the kubelet since the last look; returns whether there was anything.
-    fn take_grants(&mut self, ears: &Ears) -> bool {
-        let mut any = false;
+    /// Notes what was answered to the kubelet since the last look; returns how many answers there were.
+    fn take_grants(&mut self, ears: &Ears) -> usize {
+        let mut taken = 0;
         while let Some(answered) = ears.channels.desk.register.take() {
             self.inventory.answered(&answered);
-            any = true;
+            taken += 1;
         }
-        any
+        taken
     }
 
     /// Something was granted; more may follow at once, for which nobody wakes the loop.
     fn granted(&mut self, ears: &mut Ears, now: Moment) {
         ears.channels.desk.register.must_wake(); // awake it is
         ears.ownership.want();
-        self.next_grants = Some(now + GRANTS_TOGETHER);
+        self.next_grants.get_or_insert(now + GRANTS_TOGETHER);
     }
 
     /// The time of the grants that came together is over: from the next one on the loop is woken again, unless there
     /// were more.
     fn grants_again(&mut self, ears: &mut Ears, now: Moment) {
         self.next_grants = None;
-        ears.channels.desk.register.sleeps();
-        if self.take_grants(ears) {
+        let mut taken = self.take_grants(ears);
+        if taken == 0 {
+            ears.channels.desk.register.sleeps();
+            taken = self.take_grants(ears); // what was noted just before
+        }
+        if taken >= CROWD {
+            self.next_grants = Some(now + CROWD_TOGETHER);
+            self.tidy_at = Some(now + TIDY_AFTER);
+        }
+        if taken > 0 {
             self.granted(ears, now);
         }
     }
