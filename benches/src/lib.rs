@@ -19,6 +19,7 @@ pub mod floor;
 pub mod host;
 pub mod kubelet;
 pub mod measure;
+pub mod placement;
 pub mod plan;
 pub mod report;
 pub mod ring_reader;

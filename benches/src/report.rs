@@ -61,7 +61,7 @@ const ALONE: &[Figure] = &[
     figure("quiet-p99", "Allocate p99 while nothing else happens", "us", Bound::None),
     figure("storm-p99", "Allocate p99 while another resource's nodes storm", "us", Bound::None),
     figure("storm-rate", "  nodes removed or made a second", "k/s", Bound::None),
-    figure("idle-wakes", "doing nothing: wake-ups in 10 s", "", Bound::AtMost(1.0)),
+    figure("idle-wakes", "doing nothing: how often it is woken in 10 s", "", Bound::AtMost(1.0)),
     figure("idle-ticks", "doing nothing: ticks of processor time", "", Bound::AtMost(0.0)),
     figure("rescan-kept", "rescan of 16,384 unchanged devices: memory kept", "MiB", Bound::AtMost(0.25)),
     figure("churn-kept", "work without end: memory kept since its first quarter", "MiB", Bound::AtMost(1.0)),

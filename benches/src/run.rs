@@ -42,7 +42,7 @@ pub struct Plan {
 }
 
 const FLOORS: [&str; 2] = ["floor", "floor beside it"];
-/// How long after a start memory is looked at, where nothing else is measured: what the start needed is given back by then.
+/// How long after a start or after load memory is looked at: what either needed for a moment is given back by then.
 const SETTLE: Duration = Duration::from_millis(1500);
 /// The sizes of the nodes.
 const SIZES: [usize; 2] = [4096, 16_384];
@@ -131,12 +131,14 @@ fn block(contestant: &Contestant, host: &Host, effort: Effort, part: Part, block
     }
     let mut subject = Subject { server: &server, client: plugin.client, host, ids };
     let measured = measure::health(&mut subject, effort).and_then(|mut values| {
+        measure::until_idle(&server)?;
         values.extend(measure::calls(&mut subject, effort)?);
         Ok(values)
     });
     for (key, value) in measured.with_context(|| format!("it said:\n{}", server.said()))? {
         blocks.add(host.devices, &contestant.name, key, value);
     }
+    sleep(SETTLE);
     blocks.add(host.devices, &contestant.name, "resident", server.resident()? as f64 / 1024.0);
     drop(subject);
     server.stop()

@@ -1,7 +1,7 @@
 //! `Allocate` and `GetPreferredAllocation`.
 
 use super::{Dice, Effort, Subject, Value};
-use crate::{client, sample::Sample, wire};
+use crate::{client, placement::Apart, sample::Sample, wire};
 use anyhow::{Context, Result, ensure};
 use prost::Message;
 use std::time::Instant;
@@ -19,6 +19,7 @@ const SEVERAL: usize = 8;
 /// # Errors
 /// When the server refuses what it must grant.
 pub fn calls(subject: &mut Subject<'_>, effort: Effort) -> Result<Vec<Value>> {
+    let _apart = Apart::place(subject.server)?;
     let ids = subject.ids.clone();
     // First, while nothing is allocated: a kubelet offers what is free.
     let mut values = vec![("preferred", preferred(subject, &ids, effort)?)];

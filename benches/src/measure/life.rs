@@ -86,6 +86,9 @@ pub(crate) fn settle() {
     sleep(Duration::from_millis(100));
 }
 
+/// How often is looked whether anything was woken: threads that wake each other for one thing are one wake-up of the host.
+const GLANCE: Duration = Duration::from_millis(200);
+
 /// Takes the registrations of all resources of a host, and their lists; in the order of the resources.
 ///
 /// # Errors
@@ -104,6 +107,22 @@ pub(crate) fn all_plugins(kubelet: &mut Kubelet, host: &Host) -> Result<Vec<Plug
     Ok(plugins)
 }
 
+/// Waits until a server has no work left.
+///
+/// # Errors
+/// When it is gone.
+pub fn until_idle(server: &Server) -> Result<()> {
+    let mut ticks = server.counters()?.ticks;
+    loop {
+        sleep(Duration::from_millis(150));
+        let now = server.counters()?.ticks;
+        if now == ticks {
+            return Ok(());
+        }
+        ticks = now;
+    }
+}
+
 /// Counts what a server does while nothing happens.
 ///
 /// # Errors
@@ -111,11 +130,18 @@ pub(crate) fn all_plugins(kubelet: &mut Kubelet, host: &Host) -> Result<Vec<Plug
 pub fn idle(subject: &Subject<'_>, effort: Effort) -> Result<Vec<Value>> {
     sleep(THREADS_END);
     let before = subject.server.counters()?;
-    sleep(Duration::from_secs(effort.idle_seconds));
+    let (begun, mut last, mut moments, mut awake) = (Instant::now(), before.clone(), 0, false);
+    while begun.elapsed() < Duration::from_secs(effort.idle_seconds) {
+        sleep(GLANCE);
+        let now = subject.server.counters()?;
+        let woken = now.wakes_since(&last) > 0;
+        moments += u32::from(woken && !awake);
+        (awake, last) = (woken, now);
+    }
     let after = subject.server.counters()?;
     let tens = effort.idle_seconds as f64 / 10.0;
     Ok(vec![
-        ("idle-wakes", after.wakes_since(&before) as f64 / tens),
+        ("idle-wakes", f64::from(moments) / tens),
         ("idle-ticks", (after.ticks - before.ticks) as f64),
     ])
 }
@@ -126,17 +152,8 @@ pub fn idle(subject: &Subject<'_>, effort: Effort) -> Result<Vec<Value>> {
 /// When the server is gone.
 pub fn rescans(subject: &mut Subject<'_>) -> Result<Vec<Value>> {
     let rescan = |subject: &Subject<'_>| -> Result<()> {
-        let mut ticks = subject.server.counters()?.ticks;
         subject.server.hang_up()?;
-        // Done when it no longer works.
-        loop {
-            sleep(Duration::from_millis(150));
-            let now = subject.server.counters()?.ticks;
-            if now == ticks {
-                return Ok(());
-            }
-            ticks = now;
-        }
+        until_idle(subject.server)
     };
     for _ in 0..3 {
         rescan(subject)?;

@@ -11,7 +11,7 @@ pub use churn::churn;
 pub(crate) use health::burst;
 pub use health::health;
 pub(crate) use life::{all_plugins, kubelet_is_gone, settle};
-pub use life::{idle, rescans, restarts, start};
+pub use life::{idle, rescans, restarts, start, until_idle};
 pub use storm::storm;
 
 use crate::{client::Client, host::Host, server::Server};
