@@ -1,10 +1,8 @@
 //! Flapping: a device that goes up and down must prove itself before it is offered again.
 
 use crate::{device::DeviceId, ownership::Moment, permit::ResourceName};
-use std::{
-    collections::{HashMap, VecDeque},
-    time::Duration,
-};
+use smallvec::SmallVec;
+use std::{collections::BTreeMap, time::Duration};
 
 /// This many falls within [`WINDOW`] make a recovery wait.
 const PATIENCE: usize = 5;
@@ -13,17 +11,18 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// How long a flapping device must be well before it is healthy.
 const STABLE: Duration = Duration::from_secs(1);
 
-/// The recent falls of all devices: also of those that are not listed any more, for they may come back.
+/// The recent falls of all devices: also of those that are not listed any more, for they may come back. All devices of a host may
+/// fall at once, as a rule each of them once.
 #[derive(Debug, Default)]
 pub(super) struct Flaps {
-    devices: HashMap<(ResourceName, DeviceId), Falls>,
+    devices: BTreeMap<(ResourceName, DeviceId), Falls>,
     swept: Moment,
 }
 
 /// The recent falls of one device.
 #[derive(Debug, Default)]
 struct Falls {
-    falls: VecDeque<Moment>,
+    falls: SmallVec<[Moment; 1]>,
     well_since: Option<Moment>,
 }
 
@@ -32,9 +31,9 @@ impl Flaps {
     pub(super) fn fell(&mut self, resource: &ResourceName, device: DeviceId, now: Moment) {
         let falls = self.devices.entry((resource.clone(), device)).or_default();
         if falls.falls.len() == PATIENCE {
-            falls.falls.pop_front();
+            falls.falls.remove(0);
         }
-        falls.falls.push_back(now);
+        falls.falls.push(now);
         falls.well_since = None;
     }
 
@@ -67,6 +66,11 @@ impl Flaps {
         }
     }
 
+    /// When there is something to forget; `None` where nothing is remembered.
+    pub(super) fn next_sweep(&self) -> Option<Moment> {
+        (!self.devices.is_empty()).then_some(self.swept + WINDOW)
+    }
+
     fn of(&mut self, resource: &ResourceName, device: DeviceId) -> Option<&mut Falls> {
         if self.devices.is_empty() {
             return None; // as nearly always
@@ -77,9 +81,7 @@ impl Flaps {
 
 impl Falls {
     fn forget(&mut self, now: Moment) {
-        while self.falls.front().is_some_and(|&fall| fall + WINDOW < now) {
-            self.falls.pop_front();
-        }
+        self.falls.retain(|&mut fall| fall + WINDOW >= now);
     }
 }
 
@@ -138,7 +140,9 @@ mod tests {
         device.0.sweep(ms(10_000));
         assert_eq!(device.recovery(10_000), Some(ms(11_000)));
         assert_eq!(device.recovery(10_005), None);
+        assert_eq!(device.0.next_sweep(), Some(ms(20_000)));
         device.0.sweep(ms(20_000));
         assert!(device.0.devices.is_empty());
+        assert_eq!(device.0.next_sweep(), None);
     }
 }

@@ -192,7 +192,8 @@ impl Inventory {
         self.flaps.sweep(now);
         self.publish(&tables, &changed, &mut outcome);
         outcome.judged = dirty;
-        outcome.wake = self.alarms.first().map(|&(at, _)| at);
+        let alarm = self.alarms.first().map(|&(at, _)| at);
+        outcome.wake = [alarm, self.flaps.next_sweep()].into_iter().flatten().min();
         outcome
     }
 

@@ -64,7 +64,7 @@ struct Node {
     rescanning: bool,
     /// Whether the next settling is for what such a look has found.
     correcting: bool,
-    /// When to give memory back: after the whole host was read, and what came of it is told.
+    /// When to give memory back: after the whole host was read, much of it has changed or a crowd was served.
     tidy_at: Option<Moment>,
     /// Whether the sources of ownership are read often; changes only with a verdict.
     awaits_ownership: bool,
@@ -75,8 +75,10 @@ struct Node {
     wake: Option<Moment>,
 }
 
-/// How long after a look at the whole host memory is given back: by then all lists have been sent.
+/// How long after much work memory is given back: by then all lists have been sent.
 const TIDY_AFTER: Duration = Duration::from_secs(1);
+/// As many changes at once are much work.
+const MANY: usize = 1024;
 /// How long a grant may lie where one came just before it: a crowd of calls does not wake the loop for each.
 const GRANTS_TOGETHER: Duration = Duration::from_millis(5);
 /// The same in a crowd. No kubelet admits as fast; whoever does has the processors for its calls, and devices that are granted
@@ -276,6 +278,9 @@ impl Node {
         self.report(&outcome, &ears.channels);
         if !outcome.transitions.is_empty() {
             self.awaits_ownership = self.inventory.awaits_ownership();
+        }
+        if outcome.transitions.len() >= MANY {
+            self.tidy_at = Some(ears.channels.desk.clock.now() + TIDY_AFTER);
         }
         let opened = outcome.opened.clone();
         for resource in self.lists.open(std::mem::take(&mut outcome.opened), self.inventory.permit()) {

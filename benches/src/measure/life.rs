@@ -140,10 +140,7 @@ pub fn idle(subject: &Subject<'_>, effort: Effort) -> Result<Vec<Value>> {
     }
     let after = subject.server.counters()?;
     let tens = effort.idle_seconds as f64 / 10.0;
-    Ok(vec![
-        ("idle-wakes", f64::from(moments) / tens),
-        ("idle-ticks", (after.ticks - before.ticks) as f64),
-    ])
+    Ok(vec![("idle-wakes", f64::from(moments) / tens), ("idle-ticks", (after.ticks - before.ticks) as f64)])
 }
 
 /// Has the unchanged host read again (SIGHUP) some times; what is kept of it, and what is sent.
