@@ -1,5 +1,5 @@
 //! The hot paths, as often as said, and the first look at so many devices:
-//! `hot_paths allocate|allocate-8|preferred|event|start COUNT`.
+//! `hot_paths allocate|allocate-8|granted|preferred|event|start COUNT`.
 //!
 //! `cargo xtask test instructions` counts their instructions under callgrind: the count does not depend on what else the
 //! machine does, so it shows a path that became longer where a time would not.
@@ -55,6 +55,16 @@ fn main() -> Result<(), Box<dyn Error>> {
                 register.take().ok_or("the grant is not noted")?;
             }
         }
+        // What the reactor makes of a grant.
+        "granted" => {
+            let register = Register::default();
+            for (number, id) in (0..count).zip(ids.iter().cycle()) {
+                let now = NOW + Duration::from_millis(number.into());
+                register.grant(&resource, &[[id]], now)?;
+                inventory.answered(&register.take().ok_or("the grant is not noted")?);
+                inventory.settle(now);
+            }
+        }
         "preferred" => {
             let mut wish = ids.clone();
             // An order that no cache foresees.
@@ -77,7 +87,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
         "start" => message = resource.list().to_bytes(),
-        _ => return Err("usage: hot_paths allocate|allocate-8|preferred|event|start COUNT".into()),
+        _ => return Err("usage: hot_paths allocate|allocate-8|granted|preferred|event|start COUNT".into()),
     }
     std::hint::black_box(message);
     Ok(())

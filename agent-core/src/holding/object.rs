@@ -2,7 +2,8 @@
 
 use super::Process;
 use crate::device::{DeviceId, GroupId};
-use std::{collections::HashMap, fmt, sync::Arc};
+use rustc_hash::FxHashMap;
+use std::{fmt, sync::Arc};
 
 /// What a process opens: a device, or a group on the way to its devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,7 +72,7 @@ impl Held {
 /// All that is open on this node.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Holdings {
-    objects: HashMap<Object, Held>,
+    objects: FxHashMap<Object, Held>,
 }
 
 impl Holdings {
@@ -89,7 +90,7 @@ impl Holdings {
 
     /// Takes the state of everything; returns the objects that are news.
     pub fn replace(&mut self, all: impl IntoIterator<Item = (Object, Held)>) -> Vec<Object> {
-        let mut next: HashMap<Object, Held> = all.into_iter().filter(|(_, held)| held.is_open()).collect();
+        let mut next: FxHashMap<Object, Held> = all.into_iter().filter(|(_, held)| held.is_open()).collect();
         std::mem::swap(&mut self.objects, &mut next);
         let before = next;
         let closed = before.keys().filter(|object| !self.objects.contains_key(object));

@@ -94,9 +94,11 @@ impl Host {
         complete: &Completeness,
         touched: &mut Vec<DeviceId>,
     ) {
-        let first = self.devices.is_empty();
         devices.sort_unstable_by_key(|device| device.id);
         groups.sort_unstable_by_key(|group| group.id);
+        if self.devices.is_empty() && self.groups.is_empty() {
+            return self.found(devices, groups, touched);
+        }
         let is_gone =
             |id: DeviceId| complete.proves_gone(id) && devices.binary_search_by_key(&id, |device| device.id).is_err();
         let gone: Vec<DeviceId> = self.devices.keys().copied().filter(|&id| is_gone(id)).collect();
@@ -117,12 +119,24 @@ impl Host {
         for id in vanished {
             self.set_group(id, None, touched);
         }
-        if first {
-            // Built in one go a tree has full leaves, where one that grew has half-full ones: it holds a whole host.
-            self.devices = std::mem::take(&mut self.devices).into_iter().collect();
-            self.groups = std::mem::take(&mut self.groups).into_iter().collect();
-            self.cdevs = std::mem::take(&mut self.cdevs).into_iter().collect();
+    }
+
+    /// Takes the first scan, in order. A tree that is built in one go is built sooner, and has full leaves, where one that grew has
+    /// half-full ones: it holds a whole host.
+    fn found(&mut self, devices: Vec<Device>, groups: Vec<Group>, touched: &mut Vec<DeviceId>) {
+        self.groups = groups.into_iter().map(|group| (group.id, group)).collect();
+        for device in &devices {
+            if let Some(id) = device.group {
+                let group = self.groups.entry(id).or_insert(Group { id, noiommu: false, members: Members::new() });
+                add(&mut group.members, Member::from(device), |_, _| {});
+            }
         }
+        self.groups.retain(|_, group| !group.members.is_empty());
+        let cdevs = devices.iter().flat_map(|device| device.cdevs.iter().map(|name| (name.clone(), device.id)));
+        self.cdevs = cdevs.collect();
+        self.devices = devices.into_iter().map(|device| (device.id, device)).collect();
+        touched.extend(self.device_ids());
+        touched.extend(self.groups.values().flat_map(Group::devices));
     }
 
     /// Takes one device; what that touches is itself, and the members of the groups it left and joined.

@@ -12,10 +12,8 @@ use crate::{
     ownership::{Ledger, Moment},
     permit::ResourceName,
 };
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use rustc_hash::FxHashSet;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The devices under one resource.
 #[derive(Debug)]
@@ -28,7 +26,7 @@ pub(super) struct Listing {
     /// Since when a process of a pod has a listed device open though nobody owns it.
     left_open: BTreeMap<DeviceId, Moment>,
     /// Free devices that are kept back because another member of their group is claimed.
-    withheld: HashSet<DeviceId>,
+    withheld: FxHashSet<DeviceId>,
     left_out: usize,
 }
 
@@ -49,7 +47,7 @@ impl Listing {
     pub(super) fn new(name: ResourceName) -> Self {
         let resource = Arc::new(Resource::new(name));
         let (entries, unbound, left_open) = Default::default();
-        Self { resource, permitted: true, entries, unbound, left_open, withheld: HashSet::new(), left_out: 0 }
+        Self { resource, permitted: true, entries, unbound, left_open, withheld: FxHashSet::default(), left_out: 0 }
     }
 
     pub(super) fn device_ids(&self) -> impl Iterator<Item = DeviceId> + '_ {

@@ -26,10 +26,11 @@ use crate::{
 };
 use flaps::Flaps;
 use listing::{Change, Listing};
+use rustc_hash::FxHashMap;
 use scene::{Scene, Seen, Stage, Times};
 use smallvec::SmallVec;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -46,7 +47,7 @@ pub struct Inventory {
     listings: BTreeMap<ResourceName, Listing>,
     /// The resources that list a device: one, but for devices that were in use when they changed hands.
     listed: BTreeMap<DeviceId, Names>,
-    words: HashMap<GroupId, Arc<GroupWord>>,
+    words: FxHashMap<GroupId, Arc<GroupWord>>,
     flaps: Flaps,
     /// Devices to judge again, in any order and more than once.
     dirty: Vec<DeviceId>,

@@ -2,11 +2,8 @@
 
 use super::{Moment, Owner, Reading, listed::Listed};
 use crate::device::{DeviceId, GroupId};
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use rustc_hash::FxHashMap;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// A read that lacks a pending claim proves it free only when it began this long after the answer: the kubelet writes
 /// its checkpoint after it has admitted the whole pod.
@@ -68,7 +65,7 @@ impl Claim {
 /// All claims on this node, those of other plugins' resources included as far as their ids are BDFs or UUIDs.
 #[derive(Debug, Default, Clone)]
 pub struct Ledger {
-    claims: HashMap<DeviceId, Vec<(Arc<str>, Claim)>>,
+    claims: FxHashMap<DeviceId, Vec<(Arc<str>, Claim)>>,
     pending: usize,
 }
 

@@ -8,6 +8,7 @@ use super::{
     settings::Settings,
 };
 use crate::device::{Device, Kind, PciId};
+use rustc_hash::FxHashMap;
 use std::{collections::HashMap, fmt, sync::Arc};
 
 /// Everything that is permitted. Immutable; a reload makes a new one.
@@ -15,7 +16,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 pub struct Permit {
     resources: Vec<Arc<Resource>>,
     by_name: HashMap<ResourceName, usize>,
-    by_pci: HashMap<PciId, usize>,
+    by_pci: FxHashMap<PciId, usize>,
     by_mdev: HashMap<String, usize>,
     settings: Settings,
 }

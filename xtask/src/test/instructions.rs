@@ -18,7 +18,8 @@ const RECORDING: &str = "VFIOD_RECORD";
 const TOLERANCE: f64 = 0.15;
 /// The paths, and how often each is gone in the shorter of two runs: what they differ by is the path alone, without the
 /// start.
-const PATHS: [(&str, u64); 4] = [("allocate", 500), ("allocate-8", 200), ("preferred", 20), ("event", 500)];
+const PATHS: [(&str, u64); 5] =
+    [("allocate", 500), ("allocate-8", 200), ("granted", 500), ("preferred", 20), ("event", 500)];
 /// How much longer the longer run is.
 const LONGER: u64 = 5;
 
