@@ -6,17 +6,19 @@
 use anyhow::Result;
 use std::{
     env,
+    ffi::OsString,
     io::{BufRead, Write},
     path::PathBuf,
 };
 use vfiod_simulator::lab::{HELP, Lab};
 
+const USAGE: &str = "usage: simulate DIR
+
+DIR is made, with a node in DIR/host and a kubelet in DIR/kubelet. At the prompt:";
+
 fn main() -> Result<()> {
-    let mut arguments = env::args_os().skip(1);
-    let (Some(folder), None) = (arguments.next().map(PathBuf::from), arguments.next()) else {
-        eprintln!(
-            "usage: simulate DIR\n\nDIR is made, with a node in DIR/host and a kubelet in DIR/kubelet. At the prompt:\n{HELP}"
-        );
+    let Some(folder) = understood(env::args_os().skip(1)) else {
+        eprintln!("{USAGE}\n{HELP}");
         std::process::exit(2);
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -41,4 +43,26 @@ fn main() -> Result<()> {
 fn prompt() {
     print!("> ");
     let _ = std::io::stdout().flush();
+}
+
+/// The folder; nothing where the arguments are not understood. A word that looks like an option is no folder: `--help`
+/// would be made one.
+fn understood(arguments: impl IntoIterator<Item = OsString>) -> Option<PathBuf> {
+    let mut arguments = arguments.into_iter();
+    let folder = arguments.next().filter(|folder| !folder.to_string_lossy().starts_with('-'))?;
+    arguments.next().is_none().then(|| folder.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_is_no_folder() {
+        let of = |line: &str| understood(line.split_whitespace().map(OsString::from));
+        assert_eq!(of("lab"), Some("lab".into()));
+        for wrong in ["", "--help", "-h", "lab other"] {
+            assert_eq!(of(wrong), None, "{wrong}");
+        }
+    }
 }
