@@ -50,6 +50,12 @@ impl Keeper {
         }
     }
 
+    /// Of a command that reads what is kept, and never writes it.
+    #[must_use]
+    pub fn onlooker() -> Self {
+        Self(watch::channel(Standing::Beside).1)
+    }
+
     fn keeps(lock: Option<File>) -> Self {
         Self(watch::channel(Standing::Keeps { _lock: lock.map(Arc::new) }).1)
     }

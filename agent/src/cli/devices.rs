@@ -110,13 +110,11 @@ async fn ask(args: &DevicesArgs) -> Result<(&'static str, DevicesReply), Failure
             Ok(("daemon", reply))
         }
         Witness::Host(view) => {
-            let configuration = witness.configuration();
-            let mut list =
-                candidates(&view.inventory, &view.tracker, args.all || configuration.is_none(), Duration::ZERO);
+            let mut list = candidates(&view.inventory, &view.tracker, args.all || !view.configured, Duration::ZERO);
             list.complete = view.complete;
             let mut notes = view.notes;
             notes.extend(remarks(&permitted(&view.inventory), &list));
-            if list.devices.is_empty() && configuration.is_none() {
+            if list.devices.is_empty() && !view.configured {
                 notes.push(
                     "no device on this host is bound to a VFIO driver; bind one (write vfio-pci to its driver_override, \
                      then its address to /sys/bus/pci/drivers_probe), or name with --config what is permitted, to see \
@@ -124,7 +122,7 @@ async fn ask(args: &DevicesArgs) -> Result<(&'static str, DevicesReply), Failure
                         .to_owned(),
                 );
             }
-            let configuration = configuration.map(|path| path.display().to_string()).unwrap_or_default();
+            let configuration = witness.configuration().map(|path| path.display().to_string()).unwrap_or_default();
             Ok(("host", DevicesReply { list: Some(list), notes, problems: view.problems, configuration }))
         }
     }

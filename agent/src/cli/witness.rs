@@ -2,7 +2,11 @@
 
 use super::{Failure, sight};
 use crate::{
+    cluster::CrName,
+    config::{Config, FromKubeVirt},
     holders::Tracker,
+    instance::Keeper,
+    io::FileIo,
     status::{self, Client, DEFAULT_SOCKET},
 };
 use clap::{Args, ValueEnum};
@@ -39,9 +43,22 @@ pub(super) struct WitnessArgs {
     /// Whom to ask: the running daemon, and where none runs the host itself (auto); the daemon alone; the host itself
     #[arg(long, env = "VFIOD_FROM", value_enum, default_value_t)]
     from: From,
-    /// What is permitted; used only when no daemon answers
+    /// What is permitted, or with --kubevirt settings alone; used only when no daemon answers
     #[arg(long, env = "VFIOD_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    /// What the KubeVirt CR permits, as `vfiod run --kubevirt` has remembered it in --cache-dir; used only when no daemon answers.
+    /// The API server is not asked
+    #[arg(
+        long,
+        env = "VFIOD_KUBEVIRT",
+        value_name = "NAMESPACE/NAME",
+        num_args = 0..=1,
+        default_missing_value = "only"
+    )]
+    kubevirt: Option<CrName>,
+    /// The folder in which the last good KubeVirt CR is remembered
+    #[arg(long, env = "VFIOD_CACHE_DIR", value_name = "DIR", default_value = "/var/lib/vfiod")]
+    cache_dir: PathBuf,
     /// Where the host's /sys, /dev, /proc and /var/log/pods are found; used only when no daemon answers
     #[arg(long, env = "VFIOD_HOST_ROOT", value_name = "DIR", default_value = HOST_ROOT)]
     host_root: PathBuf,
@@ -69,6 +86,8 @@ pub(super) struct View {
     pub(super) notes: Vec<String>,
     /// Whether the host could be read in full.
     pub(super) complete: bool,
+    /// Whether it is known what is permitted.
+    pub(super) configured: bool,
     /// How many problems the configuration has.
     pub(super) problems: u32,
 }
@@ -141,20 +160,41 @@ impl WitnessArgs {
             }
         }];
         let mut problems = 0;
-        let permit = match &self.config {
-            Some(path) => {
+        let permit = match (&self.kubevirt, &self.config) {
+            (Some(wanted), _) => self.remembered(wanted, &mut notes).await?,
+            (None, Some(path)) => {
                 let parsed = sight::read_config(path, self.serve).await?;
                 notes.extend(sight::findings(path, &parsed));
                 problems = u32::try_from(parsed.problems.len()).unwrap_or(u32::MAX);
-                parsed.permit
+                Some(parsed.permit)
             }
-            None => Permit::default(),
+            (None, None) => None,
         };
+        let configured = permit.is_some();
+        let permit = permit.unwrap_or_default();
         let sight::Sight { mut inventory, notes: seen, complete } =
             sight::look(permit, &self.host_root, &self.kubelet_dir).await;
         notes.extend(seen);
         let tracker = sight::hold(&mut inventory, &self.host_root, &mut notes);
         inventory.settle(Duration::ZERO);
-        Ok(View { inventory, tracker, notes, complete, problems })
+        Ok(View { inventory, tracker, notes, complete, configured, problems })
+    }
+
+    /// What the CR permits; `None` where no running vfiod has read it yet.
+    async fn remembered(&self, wanted: &CrName, notes: &mut Vec<String>) -> Result<Option<Permit>, Failure> {
+        let (cache_dir, keeper) = (self.cache_dir.clone(), Keeper::onlooker());
+        let from = FromKubeVirt { wanted: wanted.clone(), cache_dir, keeper };
+        let config = Config::load_kubevirt(self.config.as_deref(), from, self.serve, FileIo::Plain).await;
+        let config = config.map_err(|error| Failure::Config(error.to_string()))?;
+        if !config.has_cr() {
+            notes.push(format!(
+                "no KubeVirt CR is remembered in {}, so that what it permits is not known: `vfiod run --kubevirt` remembers \
+                 it there once it has read it; name its folder with --cache-dir",
+                self.cache_dir.display()
+            ));
+            return Ok(None);
+        }
+        notes.extend(config.problems().iter().cloned());
+        Ok(Some(Permit::clone(config.permit())))
     }
 }

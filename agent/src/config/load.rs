@@ -159,6 +159,12 @@ impl Config {
         &self.permit
     }
 
+    /// Whether it holds a KubeVirt CR, remembered or read.
+    #[must_use]
+    pub fn has_cr(&self) -> bool {
+        self.cr.as_ref().is_some_and(|cr| cr.document.is_some())
+    }
+
     /// The configuration file, where there is one.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {

@@ -215,6 +215,33 @@ pub fn remembered(cache: &Path, resource: &str) {
 }
 
 #[tokio::test]
+async fn who_looks_at_the_host_knows_what_the_remembered_cr_permits() {
+    let cluster = Cluster::start().await;
+    cluster.permit(&[(QAT_ID, QAT)]);
+    let devices = || {
+        let mut command = std::process::Command::new(vfiod_tests::agent::binary());
+        command.args(["devices", "--from=host", "--kubevirt", "-o", "json", "--host-root"]).arg(cluster.node.root());
+        command.arg("--kubelet-dir").arg(cluster.folder.path().join("kubelet"));
+        let output = command.arg("--cache-dir").arg(cluster.cache()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let of =
+            |device: &serde_json::Value| (device["resource"].as_str().map(str::to_owned), device["served"] == true);
+        let listed: Vec<_> = list["devices"].as_array().unwrap().iter().map(of).collect();
+        (listed, String::from_utf8(output.stderr).unwrap())
+    };
+    let (unknown, said) = devices();
+    assert!(unknown.len() > 2 && unknown.iter().all(|(resource, _)| resource.is_none()), "{unknown:?}");
+    assert!(said.contains("no KubeVirt CR is remembered") && said.contains("--cache-dir"), "{said}");
+
+    let _agent = cluster.agent();
+    cluster.serves(QAT, 2).await;
+    remembered(&cluster.cache(), QAT);
+    let (listed, said) = devices();
+    assert_eq!(listed, vec![(Some(QAT.to_owned()), true); 2], "{said}");
+}
+
+#[tokio::test]
 async fn a_damaged_memory_is_told_and_ignored() {
     let mut cluster = Cluster::start().await;
     cluster.server.go_away();
