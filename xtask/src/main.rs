@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 mod bench;
 mod browser;
+mod cluster;
 mod demo;
 mod deploy;
 mod ebpf;
@@ -29,6 +30,8 @@ enum Task {
     Bench(bench::Args),
     /// Build everything, bring it to a cluster, and show what its nodes serve
     BuildAndDeploy(deploy::Args),
+    /// Start a real Kubernetes of one node on this machine, and check vfiod there, or run a command
+    Cluster(cluster::Args),
     /// Show the main job as it happens, on a simulated node with thousands of devices
     Demo(demo::Args),
     /// Build the kernel probe's object, or check the one that is there
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Bench(args) => bench::main(&args),
         Task::BuildAndDeploy(args) => deploy::main(&args),
+        Task::Cluster(args) => cluster::main(&args),
         Task::Demo(args) => demo::main(&args),
         Task::Ebpf(args) => ebpf::main(&args),
         Task::Image(args) => image::main(&args),

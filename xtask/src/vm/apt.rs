@@ -6,7 +6,7 @@ use crate::process;
 use anyhow::{Context, Result};
 use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A way to ask apt for packages, without installing any.
@@ -36,9 +36,19 @@ impl Apt {
     /// apt for another release of the machine's distribution, such as `sid`: the same mirror and keys, with lists of
     /// its own in `folder`.
     pub fn of_suite(suite: &str, folder: &Path) -> Result<Self> {
+        Self::of_list(&sources::of_suite(suite)?, folder)
+    }
+
+    /// As [`Apt::of_suite`], with the source packages of that release.
+    pub fn of_suite_with_sources(suite: &str, folder: &Path) -> Result<Self> {
+        let list = sources::of_suite(suite)?;
+        Self::of_list(&format!("{list}{}", list.replacen("deb ", "deb-src ", 1)), folder)
+    }
+
+    fn of_list(sources: &str, folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let list = folder.join("sources.list");
-        fs::write(&list, sources::of_suite(suite)?).with_context(|| format!("cannot write {}", list.display()))?;
+        fs::write(&list, sources).with_context(|| format!("cannot write {}", list.display()))?;
         let options = [
             option("Dir::Etc::sourcelist", list.display()),
             option("Dir::Etc::sourceparts", "-"),
@@ -95,6 +105,17 @@ impl Apt {
             process::output(Command::new("dpkg").arg("-x").arg(file?.path()).arg(root))?;
         }
         Ok(fs::remove_dir_all(&downloads)?)
+    }
+
+    /// Downloads the source package `name` into `folder`, and says where its upstream archive is.
+    pub fn source(&self, name: &str, folder: &Path) -> Result<PathBuf> {
+        let mut command = self.command("apt-get");
+        process::output(command.args(["source", "--download-only", name]).current_dir(folder))?;
+        let files = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        let mut files = files.filter_map(|file| Some(file.ok()?.path()));
+        files
+            .find(|file| file.to_string_lossy().contains(".orig.tar."))
+            .with_context(|| format!("the source package {name} holds no upstream archive"))
     }
 
     /// Downloads `packages` and all that they need, as if nothing were installed, into `folder`.
