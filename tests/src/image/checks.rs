@@ -188,7 +188,7 @@ async fn admitted(scene: &Scene) -> Result<()> {
 async fn ends_well(container: &Running<'_>) -> Result<()> {
     container.signal("SIGTERM")?;
     until(|| container.has_ended(), "the container ends").await?;
-    says(container, "vfiod has stopped").await
+    container.ended_well()
 }
 
 /// Waits for `wanted` in the log, which the engine brings later than the container writes it.

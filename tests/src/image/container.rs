@@ -184,6 +184,13 @@ impl Running<'_> {
         self.engine.ctr(["task", "kill", "--signal", signal, &self.id]).map(drop)
     }
 
+    /// Whether its vfiod, which has ended, did so in good order: by its exit code, for the engine may lose the last lines of a log.
+    pub(super) fn ended_well(&self) -> Result<()> {
+        // `ctr` ends with the exit code of what it removes (containerd: `cmd/ctr/commands/tasks/delete.go`).
+        let removed = self.engine.ctr(["task", "rm", &self.id]).map(drop);
+        removed.with_context(|| format!("vfiod did not end in good order; its log is:\n{}", self.log()))
+    }
+
     /// Whether it has ended.
     pub(super) fn has_ended(&self) -> Result<bool> {
         Ok(self.listed()?.1 == "STOPPED")
