@@ -27,4 +27,5 @@ pub mod run;
 pub mod sample;
 pub mod server;
 pub mod strace;
+pub mod uevents;
 pub mod wire;

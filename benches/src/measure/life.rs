@@ -5,6 +5,7 @@ use crate::{
     host::Host,
     kubelet::{Kubelet, Plugin},
     server::{Contestant, Server},
+    uevents::Uevents,
 };
 use anyhow::{Context, Result, ensure};
 use std::{
@@ -130,11 +131,13 @@ pub fn until_idle(server: &Server) -> Result<()> {
 pub fn idle(subject: &Subject<'_>, effort: Effort) -> Result<Vec<Value>> {
     sleep(THREADS_END);
     let before = subject.server.counters()?;
-    let (begun, mut last, mut moments, mut awake) = (Instant::now(), before.clone(), 0, false);
+    let (uevents, begun, mut last, mut moments, mut awake) =
+        (Uevents::listen()?, Instant::now(), before.clone(), 0, false);
     while begun.elapsed() < Duration::from_secs(effort.idle_seconds) {
         sleep(GLANCE);
-        let now = subject.server.counters()?;
-        let woken = now.wakes_since(&last) > 0;
+        let (now, told) = (subject.server.counters()?, uevents.come()?);
+        // What the host tells wakes it by right.
+        let woken = now.wakes_since(&last) > 0 && told == 0;
         moments += u32::from(woken && !awake);
         (awake, last) = (woken, now);
     }
