@@ -58,7 +58,8 @@ mod tests {
                     55d0c0a00000-55d0c0b00000 rwxp 00000000 fe:00 78 /odd\n\
                     7f0000000000-7f0000001000 r-xp 00000000 00:00 0\n\
                     7fff00000000-7fff00002000 r-xp 00000000 00:00 0 [vdso]\n";
-        assert_eq!(code_of(maps), [0x55d0_c010_0000..0x55d0_c090_0000]);
+        let code: Vec<_> = code_of(maps).into_iter().map(|code| (code.start, code.end)).collect();
+        assert_eq!(code, [(0x55d0_c010_0000, 0x55d0_c090_0000)]);
     }
 
     #[test]
