@@ -262,6 +262,9 @@ enum StartError {
 
 fn remedy(error: &ObjectError) -> &'static str {
     match error.errno() {
+        None if matches!(error, ObjectError::Architecture) => {
+            "run vfiod with `--probe off`: it then looks into /proc, which knows less"
+        }
         Some(libc::EPERM | libc::EACCES) => {
             "look for a security policy (seccomp, SELinux, AppArmor) that forbids bpf(2), and give vfiod its \
              capabilities in the host's user namespace"

@@ -7,12 +7,35 @@ use aya::{
 };
 use vfiod_abi::{Config, Plain, maps};
 
-/// What `cargo xtask ebpf` made of `agent-ebpf` for this machine.
+/// What `cargo xtask ebpf` made of `agent-ebpf` for this machine, and its record.
+struct Made {
+    object: &'static [u8],
+    record: &'static str,
+}
+
+macro_rules! made {
+    ($architecture:literal) => {
+        Some(Made {
+            object: include_bytes_aligned!(made!($architecture, ".o")),
+            record: include_str!(made!($architecture, ".record")),
+        })
+    };
+    ($architecture:literal, $kind:literal) => {
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../agent-ebpf/object/", $architecture, $kind)
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
-static OBJECT: Option<&[u8]> =
-    Some(include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../agent-ebpf/object/x86_64.o")));
-#[cfg(not(target_arch = "x86_64"))]
-static OBJECT: Option<&[u8]> = None;
+static MADE: Option<Made> = made!("x86_64");
+#[cfg(target_arch = "aarch64")]
+static MADE: Option<Made> = made!("aarch64");
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+static MADE: Option<Made> = None;
+
+/// Says what the object is, as `cargo xtask ebpf` has written it; nothing where there is no object for this machine.
+pub(super) fn record() -> &'static str {
+    MADE.as_ref().map_or("", |made| made.record)
+}
 
 /// Why the object could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +66,7 @@ pub enum ObjectError {
     #[error("a thread of the probe cannot be started: {0}")]
     Thread(#[source] std::io::Error),
     /// There is no object for this machine.
-    #[error("vfiod has no probe for this processor architecture")]
+    #[error("vfiod has no probe for {} processors, only for x86_64 and aarch64", std::env::consts::ARCH)]
     Architecture,
 }
 
@@ -104,7 +127,7 @@ pub(super) struct Object {
 impl Object {
     /// Creates the maps. `ring_bytes` is the size of the ring buffer: a power of two, at least a page.
     pub(super) fn open(loader: &mut EbpfLoader<'_>, ring_bytes: u32) -> Result<Self, ObjectError> {
-        Self::of(loader, OBJECT.ok_or(ObjectError::Architecture)?, ring_bytes)
+        Self::of(loader, MADE.as_ref().ok_or(ObjectError::Architecture)?.object, ring_bytes)
     }
 
     /// The same, of another build of the object.

@@ -11,7 +11,10 @@
 //! that were removed and loaded again have another folder in sysfs, and so their hooks, which are of no use any more, another
 //! name.
 
-use super::hooks::{HOOKS, Hook};
+use super::{
+    hooks::{HOOKS, Hook},
+    object_file::record,
+};
 use aya::{EbpfLoader, programs::links::PinnedLink};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open, statfs};
 use std::{
@@ -33,8 +36,6 @@ const PREFIX: &str = "probe-";
 const BPFFS: u64 = 0xcafe_4a11;
 /// Where the kernel lists its modules.
 const MODULES: &str = "/sys/module";
-/// Says what the object is, as `cargo xtask ebpf` has written it.
-const RECORD: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../agent-ebpf/object/x86_64.record"));
 
 /// Why the probe is not pinned.
 #[derive(Debug, thiserror::Error)]
@@ -149,7 +150,7 @@ pub fn are_free(root: &Path) -> bool {
 
 /// The beginning of the object's hash.
 fn version() -> &'static str {
-    let hash = RECORD.lines().find_map(|line| line.strip_prefix("object: sha256 "));
+    let hash = record().lines().find_map(|line| line.strip_prefix("object: sha256 "));
     hash.and_then(|hash| hash.get(..16)).unwrap_or("unknown")
 }
 

@@ -1,6 +1,6 @@
 //! Building the object.
 
-use super::{ARCHITECTURE, toolchain::Toolchain};
+use super::{Architecture, toolchain::Toolchain};
 use crate::workspace;
 use anyhow::{Context, Result, bail};
 use std::{
@@ -14,8 +14,8 @@ const TARGET: &str = "bpfel-unknown-none";
 /// The program in `agent-ebpf/Cargo.toml`.
 const PROGRAM: &str = "vfiod-probe";
 
-/// Builds the object and returns it.
-pub fn object(toolchain: &Toolchain) -> Result<Vec<u8>> {
+/// Builds the object for one architecture and returns it.
+pub fn object(architecture: Architecture, toolchain: &Toolchain) -> Result<Vec<u8>> {
     let root = workspace::root();
     let target = workspace::target()?.join("ebpf");
     let mut cargo = Command::new(&toolchain.cargo);
@@ -30,18 +30,20 @@ pub fn object(toolchain: &Toolchain) -> Result<Vec<u8>> {
     cargo.current_dir(root.join("agent-ebpf")).args(["build", "--release", "--locked", "--quiet"]);
     cargo.args(["--target", TARGET, "-Z", "build-std=core", "--target-dir"]).arg(&target);
     cargo.env("RUSTC", &toolchain.rustc).env("RUSTC_BOOTSTRAP", "1");
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(&root, toolchain)).env("PATH", path(&toolchain.linker.program)?);
+    cargo
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(&root, architecture, toolchain))
+        .env("PATH", path(&toolchain.linker.program)?);
     let status =
         cargo.stdin(Stdio::null()).status().with_context(|| format!("cannot run {}", toolchain.cargo.display()))?;
     if !status.success() {
-        bail!("the probe does not compile with {toolchain}");
+        bail!("the probe does not compile for {architecture} with {toolchain}; the compiler's messages are above");
     }
     let object = target.join(TARGET).join("release").join(PROGRAM);
     fs::read(&object).with_context(|| format!("cannot read {}", object.display()))
 }
 
 /// The compiler's flags, as cargo takes them: with a separator that no flag contains.
-fn flags(root: &Path, toolchain: &Toolchain) -> OsString {
+fn flags(root: &Path, architecture: Architecture, toolchain: &Toolchain) -> OsString {
     // Paths that get into the object (in the messages of panics) must be the same on every machine.
     let remap = |from: &Path, to: &str| {
         let mut flag = OsString::from("--remap-path-prefix=");
@@ -50,7 +52,7 @@ fn flags(root: &Path, toolchain: &Toolchain) -> OsString {
         flag
     };
     let flags = [
-        format!("--cfg=bpf_target_arch=\"{ARCHITECTURE}\"").into(),
+        format!("--cfg=bpf_target_arch=\"{architecture}\"").into(),
         remap(root, "/vfiod"),
         remap(&cargo_home(), "/cargo"),
         remap(&toolchain.sources, "/rust"),

@@ -1,6 +1,6 @@
 //! Checking the object that is in the repository.
 
-use super::{build, object_path, record, toolchain};
+use super::{Architecture, build, record, toolchain};
 use crate::{process, vm::Unavailable, workspace};
 use anyhow::{Context, Result, bail};
 use std::{fs, path::Path};
@@ -23,41 +23,57 @@ const FORBIDDEN: i32 = 77;
 /// [`Unavailable`] where there is no toolchain, or this machine lets nobody load programs.
 pub fn check(choice: toolchain::Choice) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let recorded = record::Record::read()?;
-    let path = object_path();
-    let object = fs::read(&path).with_context(|| format!("cannot read {}; run `cargo xtask ebpf`", path.display()))?;
-    outcome.add("the object is of these sources", same(&record::sources()?, &recorded.sources));
-    outcome.add("the object is the recorded one", same(&record::hash(&object)?, &recorded.object));
-
-    let toolchain = toolchain::find(choice)?;
-    let fresh = build::object(&toolchain)?;
-    if toolchain.to_string() == recorded.toolchain {
-        outcome.add("the recorded toolchain makes it byte for byte", same(&record::hash(&fresh)?, &recorded.object));
-    } else {
-        eprintln!("ebpf: {toolchain} is not what made the object ({}), so bytes may differ", recorded.toolchain);
+    for architecture in Architecture::ALL {
+        outcome
+            .add(&format!("{architecture}: the object is the recorded one, of these sources"), recorded(architecture)?);
     }
-    outcome.add("the running kernel's verifier accepts it", verifies(&path)?);
-    if fresh != object {
-        let place = workspace::target()?.join("ebpf/fresh.o");
-        fs::write(&place, &fresh)?;
-        outcome.add("the running kernel's verifier accepts a fresh one", verifies(&place)?);
+    let toolchain = toolchain::find(choice)?;
+    for architecture in Architecture::ALL {
+        let object = read(architecture)?;
+        let fresh = build::object(architecture, &toolchain)?;
+        let made_by = record::Record::read(architecture)?.toolchain;
+        if toolchain.to_string() == made_by {
+            let same = same(&record::hash(&fresh)?, &record::hash(&object)?);
+            outcome.add(&format!("{architecture}: the recorded toolchain makes it byte for byte"), same);
+        } else {
+            eprintln!("ebpf: {toolchain} is not what made the object ({made_by}), so bytes may differ");
+        }
+        // A verifier is of no processor. What differs is how many registers there are to read, and x86-64 has the fewest.
+        let verified = verifies(&architecture.object())?;
+        outcome.add(&format!("{architecture}: the running kernel's verifier accepts it"), verified);
+        if fresh != object {
+            let place = workspace::target()?.join("ebpf/fresh.o");
+            fs::write(&place, &fresh)?;
+            outcome
+                .add(&format!("{architecture}: the running kernel's verifier accepts a fresh one"), verifies(&place)?);
+        }
     }
     Ok(outcome)
 }
 
-/// Sees that the object is the recorded one, made of the sources that are here. Needs no toolchain.
+/// Sees that each object is the recorded one, made of the sources that are here. Needs no toolchain.
 ///
 /// # Errors
-/// When it is not; the message says how to make it anew.
+/// When one is not; the message says how to make it anew.
 pub fn is_of_its_sources() -> Result<()> {
-    let recorded = record::Record::read()?;
-    let path = object_path();
-    let object = fs::read(&path).with_context(|| format!("cannot read {}; run `cargo xtask ebpf`", path.display()))?;
-    let checks = [same(&record::sources()?, &recorded.sources), same(&record::hash(&object)?, &recorded.object)];
-    match checks.into_iter().find_map(Result::err) {
-        Some(why) => bail!("{} is not what its sources make ({why}); run `cargo xtask ebpf`", path.display()),
-        None => Ok(()),
+    for architecture in Architecture::ALL {
+        if let Err(why) = recorded(architecture)? {
+            bail!("{} is not what its sources make: {why}", architecture.object().display());
+        }
     }
+    Ok(())
+}
+
+fn read(architecture: Architecture) -> Result<Vec<u8>> {
+    let path = architecture.object();
+    fs::read(&path).with_context(|| format!("cannot read {}; run `cargo xtask ebpf`", path.display()))
+}
+
+fn recorded(architecture: Architecture) -> Result<Result<(), String>> {
+    let recorded = record::Record::read(architecture)?;
+    let sources = same(&record::sources()?, &recorded.sources);
+    let object = record::hash(&read(architecture)?)?;
+    Ok(sources.and_then(|()| same(&object, &recorded.object)))
 }
 
 impl Outcome {

@@ -1,6 +1,7 @@
-//! `cargo xtask ebpf`: builds the kernel probe's object from `agent-ebpf`, and checks the one that is there.
+//! `cargo xtask ebpf`: builds the kernel probe's objects from `agent-ebpf`, one for each processor architecture, and checks those that
+//! are there.
 //!
-//! The object lies beside its source, with a record of what made it, so that building vfiod needs stable Rust only.
+//! They lie beside their source, with a record of what made them, so that building vfiod needs stable Rust only.
 //!
 //! ```text
 //! toolchain  a compiler that brings the sources of its own library: a distribution's, or upstream's nightly
@@ -18,7 +19,7 @@ mod toolchain;
 
 use crate::workspace;
 use anyhow::{Context, Result};
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{fmt, fs, path::PathBuf, process::ExitCode};
 
 pub use check::{check, is_of_its_sources};
 
@@ -39,11 +40,22 @@ fn folder() -> PathBuf {
     workspace::root().join("agent-ebpf/object")
 }
 
-/// The architecture whose registers the probe reads: objects differ by it.
-const ARCHITECTURE: &str = std::env::consts::ARCH;
+/// The processors whose registers the probe reads: objects differ by it, whatever machine makes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Architecture(&'static str);
 
-fn object_path() -> PathBuf {
-    folder().join(format!("{ARCHITECTURE}.o"))
+impl Architecture {
+    const ALL: [Self; 2] = [Self("x86_64"), Self("aarch64")];
+
+    fn object(self) -> PathBuf {
+        folder().join(format!("{self}.o"))
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
 }
 
 /// Runs the task.
@@ -58,11 +70,14 @@ pub fn main(args: &Args) -> Result<ExitCode> {
         });
     }
     let toolchain = toolchain::find(args.toolchain)?;
-    let object = build::object(&toolchain)?;
-    let record = record::Record::of(&object, &toolchain)?;
     fs::create_dir_all(folder())?;
-    fs::write(object_path(), &object).with_context(|| format!("cannot write {}", object_path().display()))?;
-    record.write()?;
-    println!("{}: {} bytes, by {toolchain}", object_path().display(), object.len());
+    for architecture in Architecture::ALL {
+        let object = build::object(architecture, &toolchain)?;
+        let record = record::Record::of(&object, &toolchain)?;
+        let path = architecture.object();
+        fs::write(&path, &object).with_context(|| format!("cannot write {}", path.display()))?;
+        record.write(architecture)?;
+        println!("{}: {} bytes, by {toolchain}", path.display(), object.len());
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! What made the object, and of which sources: a file beside it.
 
-use super::{ARCHITECTURE, folder, toolchain::Toolchain};
+use super::{Architecture, folder, toolchain::Toolchain};
 use crate::{process, workspace};
 use anyhow::{Context, Result};
 use std::{
@@ -32,27 +32,29 @@ impl Record {
     }
 
     /// The one in the repository.
-    pub fn read() -> Result<Self> {
-        let text = fs::read_to_string(path());
-        let text = text.with_context(|| format!("cannot read {}; run `cargo xtask ebpf`", path().display()))?;
+    pub fn read(architecture: Architecture) -> Result<Self> {
+        let path = path(architecture);
+        let text = fs::read_to_string(&path);
+        let text = text.with_context(|| format!("cannot read {}; run `cargo xtask ebpf`", path.display()))?;
         Ok(parse(&text))
     }
 
     /// Writes it into the repository.
-    pub fn write(&self) -> Result<()> {
-        fs::write(path(), self.text()).with_context(|| format!("cannot write {}", path().display()))
+    pub fn write(&self, architecture: Architecture) -> Result<()> {
+        let path = path(architecture);
+        fs::write(&path, self.text(architecture)).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    fn text(&self) -> String {
+    fn text(&self, architecture: Architecture) -> String {
         format!(
-            "# What made {ARCHITECTURE}.o; written by `cargo xtask ebpf`.\nobject: sha256 {}\nsources: sha256 {}\ntoolchain: {}\n",
+            "# What made {architecture}.o; written by `cargo xtask ebpf`.\nobject: sha256 {}\nsources: sha256 {}\ntoolchain: {}\n",
             self.object, self.sources, self.toolchain
         )
     }
 }
 
-fn path() -> PathBuf {
-    folder().join(format!("{ARCHITECTURE}.record"))
+fn path(architecture: Architecture) -> PathBuf {
+    folder().join(format!("{architecture}.record"))
 }
 
 fn parse(text: &str) -> Record {
@@ -116,7 +118,7 @@ mod tests {
             toolchain: "rustc 1.96.0 (ac68faa20 2026-05-25), LLVM 22.1.8, bpf-linker 0.13.0".into(),
         };
         assert_eq!(record.object, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-        assert_eq!(parse(&record.text()), record);
+        assert_eq!(parse(&record.text(Architecture::ALL[0])), record);
         assert_eq!(parse("nonsense"), Record::default());
     }
 
