@@ -3,6 +3,7 @@
 use super::reload;
 use crate::vm::Guest;
 use crate::vm::actor::{Actor, Place};
+use crate::vm::modules;
 use crate::vm::node::{EDU, EVENTUALLY, Node, Setup};
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -12,20 +13,24 @@ const PARANOID: &str = "/proc/sys/kernel/perf_event_paranoid";
 
 /// Leaves the kernel as paranoid as it was.
 pub fn run(guest: &mut Guest) -> Result<()> {
-    guest.check(
-        "CAP_BPF and CAP_PERFMON suffice, also when VFIO's modules come back, where perf_event_paranoid is 2",
-        |guest| {
-            with_paranoid("2", || {
-                let under = &["setpriv", "--bounding-set", "-all,+bpf,+perfmon"];
-                let mut node = Node::start(Setup { name: "bpf", under, ..Setup::DEFAULT })?;
-                node.agent.wait_for_log("CAP_BPF (loads the probe) and CAP_PERFMON")?;
-                reload::follows(guest, &mut node)?;
-                reload::unload(guest)?;
-                reload::load(guest)?;
-                reload::follows(guest, &mut node)
-            })
-        },
-    )?;
+    with_paranoid("2", || {
+        let mut node = None;
+        guest.check("CAP_BPF and CAP_PERFMON suffice where perf_event_paranoid is 2", |guest| {
+            let under = &["setpriv", "--bounding-set", "-all,+bpf,+perfmon"];
+            let mut started = Node::start(Setup { name: "bpf", under, ..Setup::DEFAULT })?;
+            started.agent.wait_for_log("CAP_BPF (loads the probe) and CAP_PERFMON")?;
+            reload::follows(guest, &mut started)?;
+            node = Some(started);
+            Ok(())
+        })?;
+        let Some(mut node) = node else { return Ok(()) };
+        guest.check("CAP_BPF and CAP_PERFMON suffice, also when VFIO's modules come back", |guest| {
+            modules::need_loadable()?;
+            reload::unload(guest)?;
+            reload::load(guest)?;
+            reload::follows(guest, &mut node)
+        })
+    })?;
     guest.check("CAP_SYS_ADMIN suffices where perf_event_paranoid is 3", |guest| {
         with_paranoid("3", || {
             let under = &["setpriv", "--bounding-set", "-all,+sys_admin"];

@@ -4,6 +4,7 @@ use super::reload;
 use crate::vm::Guest;
 use crate::vm::actor::{Actor, Place};
 use crate::vm::aer::{Error, inject};
+use crate::vm::modules;
 use crate::vm::node::{EDU, EVENTUALLY, Node, Setup};
 use crate::vm::wait;
 use anyhow::{Context, Result, ensure};
@@ -100,6 +101,7 @@ pub fn run(guest: &mut Guest) -> Result<()> {
     guest.check(
         "[pins] VFIO's modules that come again while vfiod is dead are followed, and the old hooks removed",
         |guest| {
+            modules::need_loadable()?;
             kill(&mut node)?;
             express.unbind()?;
             reload::unload(guest)?;
@@ -112,6 +114,7 @@ pub fn run(guest: &mut Guest) -> Result<()> {
     guest.check(
         "[pins] VFIO's modules that come again while vfiod runs are followed, and the old hooks removed",
         |guest| {
+            modules::need_loadable()?;
             reload::unload(guest)?;
             node.wait("no device is healthy", EVENTUALLY, |state| state.allocatable(EDU) == 0)?;
             reload::load(guest)?;

@@ -2,7 +2,7 @@
 
 use super::Serving;
 use crate::vm::node::{EDU, EVENTUALLY, SOON};
-use crate::vm::opener::{self, group};
+use crate::vm::opener::{self, Holder, group};
 use crate::vm::wait;
 use anyhow::{Result, ensure};
 use vfiod_simulator::kubelet::Health;
@@ -21,7 +21,14 @@ pub fn run(serving: &mut Serving<'_>) -> Result<()> {
         device.wait_until_there()?;
         device.bind("vfio-pci")?;
         node.wait_for_health(EDU, device.bdf(), Some(Health::Healthy), SOON)?;
-        opener::open(&[group(&device.node()?, &[device.bdf()])])?.expect(&[format!("config {device} 1234:11e8")])
+        let groups = [group(&device.node()?, &[device.bdf()])];
+        opener::open(&groups)?.expect(&[format!("config {device} 1234:11e8")])?;
+        // It was nobody's that vfiod knows. Until vfiod has told the kubelet of that, and of its end, the next pod may ask for a
+        // device that will not be given.
+        let stranger = Holder::open(&groups)?;
+        node.wait_for_health(EDU, device.bdf(), Some(Health::Unhealthy), EVENTUALLY)?;
+        drop(stranger);
+        node.wait_for_health(EDU, device.bdf(), Some(Health::Healthy), EVENTUALLY)
     })?;
     serving.check(
         "a device unplugged while its pod has it open is kept, unhealthy, until the pod ends",
