@@ -13,13 +13,19 @@ use std::path::Path;
 use std::process::Command;
 
 /// What a whole kernel is built with beside what a module is.
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 6] = [
     Need { name: "flex", package: "flex", present: || process::find("flex").is_some() },
     Need { name: "bison", package: "bison", present: || process::find("bison").is_some() },
     Need { name: "bc", package: "bc", present: || process::find("bc").is_some() },
     // It makes the types (BTF) from the debug information.
     Need { name: "pahole", package: "dwarves", present: || process::find("pahole").is_some() },
     Need { name: "libelf.h", package: "libelf-dev", present: || Path::new("/usr/include/libelf.h").is_file() },
+    // Lockdown brings a program along that signs modules, which is built whether it is used or not.
+    Need {
+        name: "openssl/evp.h",
+        package: "libssl-dev",
+        present: || Path::new("/usr/include/openssl/evp.h").is_file(),
+    },
 ];
 /// The file in the cache that keeps what the kernel there was configured with.
 const CONFIG: &str = "config";
