@@ -21,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tracing::{debug, info, warn};
 use vfiod_abi::{Counters, maps};
@@ -193,6 +193,36 @@ fn open(
     let mut loader = EbpfLoader::new();
     loader.btf(None).verifier_log_level(VerifierLogLevel::DISABLE);
     Ok((object_file::Object::open(&mut loader, ring_bytes)?, None))
+}
+
+/// How long the steps take that come before hooks are attached.
+#[derive(Debug, Clone, Copy)]
+pub struct Rehearsal {
+    /// Reading the kernel's types.
+    pub types: Duration,
+    /// Having the kernel verify all programs, as often as vfiod has it do so.
+    pub verified: Duration,
+}
+
+impl Rehearsal {
+    /// Loads the probe as vfiod does, and lets go of it before anything is attached: VFIO need not be there, nor kprobes.
+    ///
+    /// # Errors
+    /// As [`Loaded::load`], which looks at what is missing first.
+    pub fn take() -> Result<Self, Absent> {
+        let rehearse = || {
+            let begun = Instant::now();
+            let Ground { layout, shared, shift_ns, btf, mut loader } = Ground::read()?;
+            let types = begun.elapsed();
+            let grant = Grant::SysAdmin;
+            let _questions = Questions::load(&mut loader, SMALL_RING, &layout.config)?;
+            let _taker = CensusTaker::load(&mut loader, &btf, SMALL_RING, shared, grant, shift_ns)?;
+            let object = object_file::Object::open(&mut loader, ProbeOptions::default().ring_bytes)?;
+            let _attached = Attached::load(object, &layout, Path::new(BTF), Path::new(MODULES), None)?;
+            Ok::<_, StartError>(Self { types, verified: begun.elapsed().saturating_sub(types) })
+        };
+        rehearse().map_err(Absent::from)
+    }
 }
 
 impl CensusTaker {

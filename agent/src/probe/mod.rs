@@ -37,7 +37,7 @@ pub use capabilities::{Grant, give_up};
 pub use census::{Census, CensusTaker, Hidden, Opening, Source};
 pub use event::{Batch, Event, EventKind, Severity};
 pub use hooks::{Attachment, HookState};
-pub use loading::{Loaded, ProbeOptions};
+pub use loading::{Loaded, ProbeOptions, Rehearsal};
 pub use losses::Losses;
 pub use mode::{Absent, Missing, ProbeMode};
 pub use object::{Object, ObjectKind};
