@@ -1,6 +1,8 @@
 //! The serial port to `cargo xtask vm`, which prints what it hears and has QEMU do what it is asked
 //! (`xtask/src/vm/session.rs` is the other end).
 
+use super::node::EVENTUALLY;
+use super::wait;
 use anyhow::{Context, Result, bail};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
@@ -33,7 +35,9 @@ impl Port {
     /// Has QEMU add an `edu` device named `id` to the root port `bus`.
     pub fn plug(&mut self, id: &str, bus: &str) -> Result<()> {
         let arguments = serde_json::json!({"driver": "edu", "id": id, "bus": bus});
-        self.ask("device_add", &arguments)
+        // The kernel forgets a device that was unplugged before it switches the slot off, and only then QEMU forgets it, too: until
+        // that it takes no other one of its name.
+        wait::until(EVENTUALLY, || self.ask("device_add", &arguments))
     }
 
     /// Has QEMU ask the guest to let go of the device `id`, as a person does who presses the slot's button.

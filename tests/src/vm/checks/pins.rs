@@ -108,7 +108,7 @@ pub fn run(guest: &mut Guest) -> Result<()> {
             reload::load(guest)?;
             node.start_agent()?;
             follows(guest, &mut node)?;
-            same(&hooks)
+            wait::until(EVENTUALLY, || same(&hooks))
         },
     )?;
     guest.check(
@@ -135,7 +135,8 @@ pub fn run(guest: &mut Guest) -> Result<()> {
         let mut plain = Node::start(Setup { name: "pins-plain", flags: &[("--probe", "require")], ..SETUP })?;
         plain.agent.wait_for_log("removed the kernel probe that an earlier vfiod has pinned")?;
         follows(guest, &mut plain)?;
-        same(&hooks)?;
+        // The kernel takes its time to forget a hook that is removed.
+        wait::until(EVENTUALLY, || same(&hooks))?;
         plain.agent.terminate()?;
         wait::until(EVENTUALLY, || same(&[]))
     })?;
