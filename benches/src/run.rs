@@ -112,9 +112,9 @@ pub fn run(plan: &Plan) -> Result<Report> {
 fn effort(quick: bool, devices: usize) -> Effort {
     let large = devices > 4096;
     match (quick, large) {
-        (true, false) => Effort { rounds: 2, calls: 1000, flips: 15, idle_seconds: 4 },
-        (true, true) => Effort { rounds: 2, calls: 800, flips: 10, idle_seconds: 10 },
-        (false, _) => Effort { rounds: 10, calls: 5000, flips: 30, idle_seconds: 25 },
+        (true, false) => Effort { rounds: 2, calls: 1000, flips: 15, idle_seconds: 4, settle: Duration::ZERO },
+        (true, true) => Effort { rounds: 1, calls: 800, flips: 10, idle_seconds: 10, settle: Duration::ZERO },
+        (false, _) => Effort { rounds: 10, calls: 5000, flips: 30, idle_seconds: 25, settle: SETTLE },
     }
 }
 
@@ -132,7 +132,7 @@ fn block(contestant: &Contestant, host: &Host, effort: Effort, part: Part, block
     let mut subject = Subject { server: &server, client: plugin.client, host, ids };
     let measured = measure::health(&mut subject, effort).and_then(|mut values| {
         measure::until_idle(&server)?;
-        sleep(SETTLE); // what it has put off is done by then
+        sleep(effort.settle); // what it has put off is done by then
         values.extend(measure::calls(&mut subject, effort)?);
         Ok(values)
     });

@@ -17,7 +17,7 @@ pub use storm::storm;
 use crate::{client::Client, host::Host, server::Server};
 use anyhow::{Context, Result};
 use prost::Message;
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, time::Duration};
 use vfiod_proto::{UNHEALTHY, deviceplugin::ListAndWatchResponse};
 
 /// How much is measured.
@@ -31,6 +31,8 @@ pub struct Effort {
     pub flips: usize,
     /// Seconds of doing nothing.
     pub idle_seconds: u64,
+    /// How long a server is left alone between what it was put through and the calls that are measured.
+    pub settle: Duration,
 }
 
 /// A value of one block: the figure's key, and how much.
