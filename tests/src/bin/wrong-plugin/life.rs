@@ -63,6 +63,8 @@ async fn serve(plugin: &Arc<Plugin>, dir: &Path) -> anyhow::Result<()> {
         anyhow::bail!("there is no kubelet at {}", kubelet.display());
     }
     let mut known = None;
+    // A call that found the kubelet's socket a moment before anybody listened on it was no registration.
+    let mut ever = false;
     for count in 0.. {
         let seen = loop {
             match identity(&kubelet) {
@@ -72,7 +74,7 @@ async fn serve(plugin: &Arc<Plugin>, dir: &Path) -> anyhow::Result<()> {
         };
         plugin.meets(&mut known, seen);
         let socket = dir.join(format!("card-{}-{count}.sock", id()));
-        let late = count == 0 && fault.is("registration.endpoint:late");
+        let late = !ever && fault.is("registration.endpoint:late");
         let server = if late { None } else { Some(listen(plugin, &socket)?) };
         // A stream of before that ends only now says nothing about this registration.
         let before = plugin.opened.load(Ordering::Relaxed);
@@ -80,7 +82,7 @@ async fn serve(plugin: &Arc<Plugin>, dir: &Path) -> anyhow::Result<()> {
         // The next kubelet may have come between the look and the call, and has answered it then.
         let seen = if registered.is_ok() { identity(&kubelet).unwrap_or(seen) } else { seen };
         plugin.meets(&mut known, seen);
-        if registered.is_err() && fault.is("restart.kubelet") {
+        if ever && registered.is_err() && fault.is("restart.kubelet") {
             std::future::pending::<()>().await;
         }
         let server = match server {
@@ -88,6 +90,7 @@ async fn serve(plugin: &Arc<Plugin>, dir: &Path) -> anyhow::Result<()> {
             None => listen(plugin, &socket)?,
         };
         if registered.is_ok() {
+            ever = true;
             watch(plugin, &kubelet, seen, &socket, before).await;
         } else {
             sleep(PERIOD).await;
