@@ -1,5 +1,6 @@
-//! Reading configuration and state files without blocking the reactor, through the ring or through threads.
+//! Reading configuration and state files without blocking the reactor, through a ring or through threads.
 
+use super::ring_files;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -11,7 +12,7 @@ const CHUNK: usize = 16 * 1024;
 /// The way files are read. Both ways answer alike; they differ in who does the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileIo {
-    /// io_uring: only inside a [`Runtime`](super::Runtime) that runs on it.
+    /// io_uring, on a thread that is there while files are read.
     Uring,
     /// Tokio's blocking threads.
     Plain,
@@ -29,7 +30,7 @@ impl FileIo {
     /// [`FileTooLarge`](io::ErrorKind::FileTooLarge) above `limit`.
     pub async fn read(self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
         match self {
-            Self::Uring => read_uring(path, limit).await,
+            Self::Uring => ring_files::read(path.to_owned(), limit).await,
             Self::Plain => {
                 let path = path.to_owned();
                 tokio::task::spawn_blocking(move || read_plain(&path, limit)).await.map_err(io::Error::other)?
@@ -47,7 +48,8 @@ impl std::fmt::Display for FileIo {
     }
 }
 
-async fn read_uring(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+/// What [`FileIo::Uring`] does, inside a runtime of tokio-uring.
+pub(super) async fn read_ring(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     let mask = libc::STATX_TYPE | libc::STATX_SIZE;
     // Without flags: tokio-uring's default takes an empty path for the working directory.
     let status = tokio_uring::fs::StatxBuilder::new().flags(0).mask(mask).pathname(path)?.statx().await?;

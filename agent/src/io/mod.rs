@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! Runtime::start(--io) ─> the event loop, and ChosenIo: which one it became and why
-//!                              └─ FileIo: reads a whole file through the ring, or through threads
+//!                              └─ FileIo: reads a whole file through a ring, or through threads
 //! ```
 
 mod file_io;
 mod ring;
+mod ring_files;
 mod runtime;
 
 pub use file_io::FileIo;
