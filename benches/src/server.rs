@@ -55,7 +55,7 @@ impl Contestant {
         Self { name, kind: Kind::Shell { command } }
     }
 
-    /// Starts it on a host for a kubelet.
+    /// Starts it on a host for a kubelet. What vfiod keeps from one start to the next is in the kubelet's folder, too.
     ///
     /// # Errors
     /// When it does not start.
@@ -65,6 +65,7 @@ impl Contestant {
                 let mut command = Command::new(program);
                 command.args(["run", "--serve=all", "--rescan=1h", "--config"]).arg(host.config());
                 command.arg("--host-root").arg(host.root()).arg("--kubelet-dir").arg(kubelet_dir).args(flags);
+                command.arg("--state-dir").arg(kubelet_dir.join("vfiod"));
                 command
             }
             Kind::Floor { program } => {

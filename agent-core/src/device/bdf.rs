@@ -92,6 +92,16 @@ impl Bdf {
     pub const fn packed(self) -> u64 {
         (self.domain as u64) << 32 | self.place as u64
     }
+
+    /// The address of such a word; `None` where it is none.
+    #[must_use]
+    pub const fn from_packed(word: u64) -> Option<Self> {
+        let place = word as u32;
+        if place > 0xffff {
+            return None;
+        }
+        Some(Self { place, domain: (word >> 32) as u32 })
+    }
 }
 
 impl Ord for Bdf {

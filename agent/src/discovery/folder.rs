@@ -76,6 +76,11 @@ impl Folder {
 
     /// Calls `each` with every name in a folder below this one (`.` for this one).
     pub(super) fn names(&self, name: impl Arg, mut each: impl FnMut(&[u8])) -> Result<(), Errno> {
+        self.entries(name, |name, _| each(name))
+    }
+
+    /// Calls `each` with every name in a folder below this one, and the number of the entry itself, not of what a link leads to.
+    pub(super) fn entries(&self, name: impl Arg, mut each: impl FnMut(&[u8], u64)) -> Result<(), Errno> {
         let folder = openat(&self.0, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let mut space = [MaybeUninit::uninit(); 16 * 1024];
         let mut entries = RawDir::new(folder, &mut space);
@@ -83,7 +88,7 @@ impl Folder {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
-                each(name);
+                each(name, entry.ino());
             }
         }
         Ok(())

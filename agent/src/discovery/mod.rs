@@ -8,6 +8,9 @@
 //! /dev/vfio ────────────────> nodes ─┘
 //! ```
 //!
+//! What was found may be remembered ([`Remembered`]): a daemon that is started again reads only what has changed before its first
+//! list.
+//!
 //! Everything here blocks and is meant for a small pool of threads. [`scan`] reads the whole host; [`read_device`],
 //! [`read_group`] and [`read_nodes`] read as little as one event asks for.
 //!
@@ -18,6 +21,7 @@
 //! - The last component of a link is what counts; its target need not exist. Nothing is canonicalised.
 //! - Paths in answers are the host's own: the [`HostRoot`] is only a place to read from.
 
+mod bound;
 mod cdevs;
 mod entry;
 mod fault;
@@ -28,6 +32,7 @@ mod mdev;
 mod nodes;
 mod pci;
 mod reader;
+mod remembered;
 mod scan;
 mod target;
 
@@ -35,7 +40,8 @@ pub use fault::{Cause, Consequence, Fault};
 pub use host_root::HostRoot;
 pub use iommu::{UNREADABLE, read_group};
 pub use nodes::read_nodes;
-pub use scan::{Complete, Scan, scan};
+pub use remembered::Remembered;
+pub use scan::{Complete, Scan, look_again, scan};
 pub use target::{Reading, read_device};
 
 #[cfg(test)]

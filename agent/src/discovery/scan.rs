@@ -1,6 +1,7 @@
 //! The whole host, read once.
 
 use super::{
+    bound::Bound,
     cdevs::Cdevs,
     entry::List,
     fault::{Cause, Consequence, Fault},
@@ -10,10 +11,12 @@ use super::{
     nodes::read_nodes,
     pci,
     reader::{Known, Reader},
+    remembered::{Entries, Remembered},
     target::read_from,
 };
 use rustix::io::Errno;
 use std::{
+    collections::HashSet,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
@@ -55,117 +58,195 @@ impl Scan {
     /// The device of this id.
     #[must_use]
     pub fn device(&self, id: DeviceId) -> Option<&Device> {
-        self.devices.binary_search_by_key(&id, |device| device.id).ok().and_then(|at| self.devices.get(at))
+        scanned(&self.devices, id)
     }
+}
+
+/// The device of this id among those that were scanned.
+fn scanned(devices: &[Device], id: DeviceId) -> Option<&Device> {
+    devices.binary_search_by_key(&id, |device| device.id).ok().and_then(|at| devices.get(at))
 }
 
 /// Reads all PCI functions, mdevs, IOMMU groups and VFIO nodes of the host.
 #[must_use]
 pub fn scan(root: &HostRoot) -> Scan {
-    let mut scan = Scan::default();
-    let cdevs = Cdevs::read(root);
-    let nodes = read_nodes(root).map_err(|fault| scan.faults.push(fault)).ok();
-    let known = Known { cdevs: cdevs.as_ref(), nodes: nodes.as_ref() };
-    scan.complete.pci = scan_list(root, pci::LIST, known, &mut scan);
-    scan.complete.mdev = scan_list(root, mdev::LIST, known, &mut scan);
-    scan.devices.sort_unstable_by_key(|device| device.id);
-    scan_groups(root, known, &mut scan);
-    scan.nodes = nodes;
-    scan
+    Look::new(root, &Remembered::default()).all().0
 }
 
-/// Reads the devices of one bus; false where the list could not be read to its end.
-fn scan_list(root: &HostRoot, path: &'static str, known: Known<'_>, scan: &mut Scan) -> bool {
-    let mdevs = path == mdev::LIST;
-    let list = match List::open(root, path) {
-        Ok(Some(list)) => list,
-        Ok(None) => return true,
-        Err(fault) => {
-            scan.faults.push(fault);
-            return false;
-        }
-    };
-    let mut ids: Vec<DeviceId> = Vec::new();
-    let listed = list.folder.names(".", |name| match id_of(name, mdevs) {
-        Some(id) => ids.push(id),
-        None => {
-            let expected = if mdevs { "the UUID of an mdev" } else { "a PCI address" };
-            scan.faults.push(Fault::new(path, Cause::malformed(name, expected), Consequence::EntryIgnored));
-        }
-    });
-    if let Err(errno) = listed {
-        scan.faults.push(Fault::new(path, errno, Consequence::ListIncomplete));
+/// The same, but that devices and groups which are `remembered` and have not changed are not read; and what is to be
+/// remembered of it, which is nothing where a part of it was remembered only.
+#[must_use]
+pub fn look_again(root: &HostRoot, remembered: &Remembered) -> (Scan, Remembered) {
+    let mut look = Look::new(root, remembered);
+    look.entries.bound = Bound::read(root);
+    let (scan, entries, cdevs) = look.all();
+    let Some(cdevs) = cdevs.filter(|_| remembered.is_empty()) else { return (scan, Remembered::default()) };
+    let unsound: HashSet<DeviceId> = scan.faults.iter().filter_map(|fault| fault.device).collect();
+    let sound = |id| !unsound.contains(&id);
+    let now = Remembered::of(&scan.devices, &scan.groups, &entries, &cdevs, sound);
+    (scan, now)
+}
+
+/// One look at the whole host.
+struct Look<'h> {
+    root: &'h HostRoot,
+    remembered: &'h Remembered,
+    entries: Entries,
+}
+
+/// What is known of a device before it is read.
+#[derive(Clone, Copy)]
+struct Listed {
+    id: DeviceId,
+    /// The entry of its link.
+    entry: u64,
+}
+
+impl<'h> Look<'h> {
+    fn new(root: &'h HostRoot, remembered: &'h Remembered) -> Self {
+        Self { root, remembered, entries: Entries::default() }
     }
-    for (devices, faults) in on_two_threads(&ids, |ids| {
-        let (mut devices, mut faults, mut reader) = (Vec::new(), Vec::new(), Reader::new(known));
-        for &id in ids {
-            match read_from(&list, id, &mut reader, &mut faults) {
-                Ok(device) => devices.extend(device),
-                Err(fault) => faults.push(fault),
+
+    fn all(mut self) -> (Scan, Entries, Option<Cdevs>) {
+        let mut scan = Scan::default();
+        let cdevs = Cdevs::read(self.root, self.remembered);
+        let nodes = read_nodes(self.root).map_err(|fault| scan.faults.push(fault)).ok();
+        let known = Known { cdevs: cdevs.as_ref(), nodes: nodes.as_ref() };
+        scan.complete.pci = self.list(pci::LIST, known, &mut scan);
+        scan.complete.mdev = self.list(mdev::LIST, known, &mut scan);
+        scan.devices.sort_unstable_by_key(|device| device.id);
+        self.groups(known, &mut scan);
+        scan.nodes = nodes;
+        (scan, self.entries, cdevs)
+    }
+
+    /// Reads the devices of one bus; false where the list could not be read to its end.
+    fn list(&mut self, path: &'static str, known: Known<'_>, scan: &mut Scan) -> bool {
+        let mdevs = path == mdev::LIST;
+        let list = match List::open(self.root, path) {
+            Ok(Some(list)) => list,
+            Ok(None) => return true,
+            Err(fault) => {
+                scan.faults.push(fault);
+                return false;
             }
+        };
+        let mut all: Vec<Listed> = Vec::new();
+        let listed = list.folder.entries(".", |name, entry| match id_of(name, mdevs) {
+            Some(id) => all.push(Listed { id, entry }),
+            None => {
+                let expected = if mdevs { "the UUID of an mdev" } else { "a PCI address" };
+                scan.faults.push(Fault::new(path, Cause::malformed(name, expected), Consequence::EntryIgnored));
+            }
+        });
+        if let Err(errno) = listed {
+            scan.faults.push(Fault::new(path, errno, Consequence::ListIncomplete));
         }
-        (devices, faults)
-    }) {
-        scan.devices.extend(devices);
-        scan.faults.extend(faults);
+        if !mdevs {
+            self.recall(&mut all, known, scan);
+        }
+        for (devices, faults) in on_two_threads(&all, |all| {
+            let (mut devices, mut faults, mut reader) = (Vec::new(), Vec::new(), Reader::new(known));
+            for device in all {
+                match read_from(&list, device.id, &mut reader, &mut faults) {
+                    Ok(device) => devices.extend(device),
+                    Err(fault) => faults.push(fault),
+                }
+            }
+            (devices, faults)
+        }) {
+            scan.devices.extend(devices);
+            scan.faults.extend(faults);
+        }
+        listed.is_ok()
     }
-    listed.is_ok()
+
+    /// Takes those functions from what is remembered that are still the same; the others are left to be read.
+    fn recall(&mut self, all: &mut Vec<Listed>, known: Known<'_>, scan: &mut Scan) {
+        let Some(bound) = &self.entries.bound else { return };
+        if let (Some(cdevs), false) = (known.cdevs, self.remembered.is_empty()) {
+            all.retain(|&Listed { id, entry }| {
+                let DeviceId::Pci(bdf) = id else { return true };
+                let recalled = self.remembered.function(bdf, entry, bound, cdevs);
+                let is_new = recalled.is_none();
+                scan.devices.extend(recalled);
+                is_new
+            });
+        } else {
+            let functions = all.iter().filter_map(|listed| match listed.id {
+                DeviceId::Pci(bdf) => Some((bdf, listed.entry)),
+                DeviceId::Mdev(_) => None,
+            });
+            self.entries.functions = functions.collect();
+        }
+    }
+
+    /// Reads all groups, and adds to each those devices whose own link names it.
+    fn groups(&mut self, known: Known<'_>, scan: &mut Scan) {
+        let mut linked: Vec<(GroupId, &Device)> =
+            scan.devices.iter().filter_map(|device| Some((device.group?, device))).collect();
+        linked.sort_unstable_by_key(|(group, device)| (*group, device.id));
+        let mut ids: Vec<(GroupId, Option<u64>)> = linked.iter().map(|(group, _)| (*group, None)).collect();
+        let folder = match Folder::open(self.root.at(iommu::LIST)) {
+            Ok(folder) => Some(folder),
+            Err(Errno::NOENT) => None,
+            Err(errno) => {
+                scan.faults.push(Fault::new(iommu::LIST, errno, Consequence::MembersFromLinks));
+                None
+            }
+        };
+        let entries = &mut self.entries.groups;
+        if let Some(folder) = &folder
+            && let Err(errno) = folder.entries(".", |name, entry| {
+                entries.extend(super::entry::number::<GroupId>(name).map(|id| (id, entry)));
+            })
+        {
+            scan.faults.push(Fault::new(iommu::LIST, errno, Consequence::MembersFromLinks));
+        }
+        // Those of the list first, which have an entry.
+        ids.extend(entries.iter().map(|(id, entry)| (*id, Some(*entry))));
+        ids.sort_unstable_by_key(|(id, entry)| (*id, entry.is_none()));
+        ids.dedup_by_key(|(id, _)| *id);
+        // The neighbour that could not be read is in none of the lists: only the group's own knows of it.
+        let nothing = Remembered::default();
+        let remembered = if scan.faults.is_empty() { self.remembered } else { &nothing };
+        let devices = &scan.devices;
+        let member = |id: DeviceId| scanned(devices, id).map(Member::from);
+        let parts = on_two_threads(&ids, |ids| {
+            let (mut groups, mut faults, mut reader) = (Vec::new(), Vec::new(), Reader::new(known));
+            for &(id, entry) in ids {
+                let read = match (&folder, entry.and_then(|entry| remembered.group(id, entry))) {
+                    (Some(_), Some(noiommu)) => Ok(Some(Group { id, noiommu, members: Members::new() })),
+                    (Some(groups), None) => iommu::read(groups, id, &mut |id, _| member(id), &mut reader, &mut faults),
+                    (None, _) => Ok(None),
+                };
+                let mut group = read.unwrap_or_else(|fault| {
+                    faults.push(fault);
+                    None
+                });
+                let from = linked.partition_point(|(group, _)| *group < id);
+                for (_, device) in linked.iter().skip(from).take_while(|(group, _)| *group == id) {
+                    let group = group.get_or_insert_with(|| Group { id, noiommu: false, members: Members::new() });
+                    let name = MemberName::Device(device.id);
+                    if let Err(at) = group.members.binary_search_by(|other| other.name.cmp(&name)) {
+                        group.members.insert(at, Member::from(*device));
+                    }
+                }
+                groups.extend(group);
+            }
+            (groups, faults)
+        });
+        for (groups, faults) in parts {
+            scan.groups.extend(groups);
+            scan.faults.extend(faults);
+        }
+        scan.groups.sort_unstable_by_key(|group| group.id);
+    }
 }
 
 /// The id that a name stands for. The kernel writes each in one way only; another spelling could not be opened again.
 fn id_of(name: &[u8], mdev: bool) -> Option<DeviceId> {
     DeviceId::from_name(name).filter(|id| id.is_mdev() == mdev)
-}
-
-/// Reads all groups, and adds to each those devices whose own link names it.
-fn scan_groups(root: &HostRoot, known: Known<'_>, scan: &mut Scan) {
-    let mut linked: Vec<(GroupId, &Device)> =
-        scan.devices.iter().filter_map(|device| Some((device.group?, device))).collect();
-    linked.sort_unstable_by_key(|(group, device)| (*group, device.id));
-    let mut ids: Vec<GroupId> = linked.iter().map(|(group, _)| *group).collect();
-    let folder = match Folder::open(root.at(iommu::LIST)) {
-        Ok(folder) => Some(folder),
-        Err(Errno::NOENT) => None,
-        Err(errno) => {
-            scan.faults.push(Fault::new(iommu::LIST, errno, Consequence::MembersFromLinks));
-            None
-        }
-    };
-    if let Some(folder) = &folder
-        && let Err(errno) = folder.names(".", |name| ids.extend(super::entry::number::<GroupId>(name)))
-    {
-        scan.faults.push(Fault::new(iommu::LIST, errno, Consequence::MembersFromLinks));
-    }
-    ids.sort_unstable();
-    ids.dedup();
-    let member = |id: DeviceId| scan.device(id).map(Member::from);
-    let parts = on_two_threads(&ids, |ids| {
-        let (mut groups, mut faults, mut reader) = (Vec::new(), Vec::new(), Reader::new(known));
-        for &id in ids {
-            let read = folder
-                .as_ref()
-                .map_or(Ok(None), |groups| iommu::read(groups, id, &mut |id, _| member(id), &mut reader, &mut faults));
-            let mut group = read.unwrap_or_else(|fault| {
-                faults.push(fault);
-                None
-            });
-            let from = linked.partition_point(|(group, _)| *group < id);
-            for (_, device) in linked.iter().skip(from).take_while(|(group, _)| *group == id) {
-                let group = group.get_or_insert_with(|| Group { id, noiommu: false, members: Members::new() });
-                let name = MemberName::Device(device.id);
-                if let Err(at) = group.members.binary_search_by(|other| other.name.cmp(&name)) {
-                    group.members.insert(at, Member::from(*device));
-                }
-            }
-            groups.extend(group);
-        }
-        (groups, faults)
-    });
-    for (groups, faults) in parts {
-        scan.groups.extend(groups);
-        scan.faults.extend(faults);
-    }
-    scan.groups.sort_unstable_by_key(|group| group.id);
 }
 
 /// Below this many items a second thread costs more than it saves.

@@ -2,7 +2,8 @@
 //!
 //! Because every read begins after the wish for it, and reads never overlap, the last one applied is the newest truth.
 
-use crate::discovery::{Fault, HostRoot, Reading, Scan, read_device, read_group, read_nodes, scan};
+use super::facts_file::FactsFile;
+use crate::discovery::{Fault, HostRoot, Reading, Remembered, Scan, look_again, read_device, read_group, read_nodes};
 use std::{collections::BTreeSet, future::pending, time::Duration};
 use tokio::{
     task::{JoinHandle, spawn_blocking},
@@ -14,8 +15,8 @@ use vfiod_core::device::{DevNodes, Device, DeviceId, Group, GroupId};
 /// What was read.
 #[derive(Debug)]
 pub(super) enum HostRead {
-    /// Everything.
-    All(Box<Scan>),
+    /// Everything; `recalled` where some of it was not read but remembered.
+    All { scan: Box<Scan>, recalled: bool },
     /// What events named.
     Some(Targets),
 }
@@ -46,18 +47,21 @@ struct Wishes {
 #[derive(Debug)]
 pub(super) struct HostReader {
     root: HostRoot,
+    facts: FactsFile,
+    /// Whether the next look at everything is the first, and may take what is remembered.
+    first: bool,
     wishes: Wishes,
     /// When the next read may begin.
     not_before: Option<Instant>,
-    running: Option<JoinHandle<HostRead>>,
+    running: Option<JoinHandle<(HostRead, Remembered)>>,
 }
 
 /// How long what follows an event is put off.
 const MOMENT: Duration = Duration::from_millis(2);
 
 impl HostReader {
-    pub(super) fn new(root: HostRoot) -> Self {
-        Self { root, wishes: Wishes::default(), not_before: None, running: None }
+    pub(super) fn new(root: HostRoot, facts: FactsFile) -> Self {
+        Self { root, facts, first: true, wishes: Wishes::default(), not_before: None, running: None }
     }
 
     /// Asks for everything.
@@ -107,13 +111,17 @@ impl HostReader {
                     self.not_before = None;
                 }
                 let (root, wishes) = (self.root.clone(), std::mem::take(&mut self.wishes));
-                self.running = Some(spawn_blocking(move || wishes.fulfil(&root)));
+                let recalls = (wishes.all && std::mem::take(&mut self.first)).then(|| self.facts.clone());
+                self.running = Some(spawn_blocking(move || wishes.fulfil(&root, recalls.as_ref())));
             }
             let Some(running) = &mut self.running else { continue };
             let read = running.await;
             self.running = None;
             match read {
-                Ok(read) => return read,
+                Ok((read, found)) => {
+                    self.keep(found);
+                    return read;
+                }
                 Err(error) => {
                     error!("reading the host failed unexpectedly: {error}; the last state holds until the next rescan");
                 }
@@ -122,10 +130,23 @@ impl HostReader {
     }
 }
 
+impl HostReader {
+    /// Keeps what was found, while the reactor goes on with it.
+    fn keep(&self, found: Remembered) {
+        if !found.is_empty() {
+            let (facts, root) = (self.facts.clone(), self.root.clone());
+            drop(spawn_blocking(move || facts.keep(&found, &root)));
+        }
+    }
+}
+
 impl Wishes {
-    fn fulfil(self, root: &HostRoot) -> HostRead {
+    /// Reads what is wished, and says what of it is to be remembered.
+    fn fulfil(self, root: &HostRoot, recalls: Option<&FactsFile>) -> (HostRead, Remembered) {
         if self.all {
-            return HostRead::All(Box::new(scan(root)));
+            let remembered = recalls.map(|facts| facts.read(root)).unwrap_or_default();
+            let (scan, found) = look_again(root, &remembered);
+            return (HostRead::All { scan: Box::new(scan), recalled: !remembered.is_empty() }, found);
         }
         let mut targets = Targets::default();
         let mut groups = BTreeSet::new();
@@ -153,7 +174,7 @@ impl Wishes {
                 Err(fault) => targets.faults.push(fault),
             }
         }
-        HostRead::Some(targets)
+        (HostRead::Some(targets), Remembered::default())
     }
 }
 

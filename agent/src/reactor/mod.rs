@@ -10,6 +10,7 @@
 
 mod announce;
 mod channels;
+mod facts_file;
 mod fences;
 mod holder_watch;
 mod host_reader;

@@ -8,6 +8,7 @@ use self::ears::{Ears, Watched, changed, next_document, next_probe, next_uevents
 use super::{
     announce::announce,
     channels::{Channels, Command, NodeOptions, RunError},
+    facts_file::FactsFile,
     fences::Fences,
     holder_watch::{FIRST_LOOK, HolderWatch},
     host_reader::HostReader,
@@ -106,7 +107,8 @@ pub async fn run(options: NodeOptions, config: Config, io: FileIo, mut channels:
     let clock = channels.desk.clock;
     let live = options.root.is_live();
     let mut holders = HolderWatch::new(Book::new(options.root.clone()), CensusTaker::from_proc(&options.root));
-    let mut host = HostReader::new(options.root);
+    let facts = FactsFile::new(&options.state_dir, options.keeper.clone());
+    let mut host = HostReader::new(options.root, facts);
     let mut inventory = Inventory::default();
     inventory.be_patient(clock.now() + OWNERS_DUE);
     let mut keeper = options.keeper;

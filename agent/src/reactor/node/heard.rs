@@ -17,13 +17,16 @@ use crate::{
         lists::{Seen, sooner},
     },
 };
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 use tracing::{debug, warn};
 use vfiod_core::{
     device::{DeviceId, Node as DeviceNode},
     inventory::Completeness,
     ownership::Moment,
 };
+
+/// How long after a start from memory everything is read: by then the first lists have been sent.
+const AFTER_RECALL: Duration = Duration::from_millis(250);
 
 impl Node {
     /// An event has come, at this moment.
@@ -150,8 +153,12 @@ impl Node {
             host.want_nodes();
         }
         match read {
-            HostRead::All(scan) => {
+            HostRead::All { scan, recalled } => {
                 board.node.scans.one();
+                if recalled {
+                    debug!("what has not changed since the last vfiod was not read; it is now");
+                    self.next_rescan = self.next_rescan.min(now + AFTER_RECALL);
+                }
                 self.correcting = std::mem::take(&mut self.rescanning) && self.event_at.is_none();
                 let Scan { devices, groups, nodes, faults, complete } = *scan;
                 let failed = faults.iter().filter(|fault| fault.leaves_out()).filter_map(|fault| fault.device);
