@@ -41,7 +41,7 @@ fn node() -> (TempDir, Node) {
 
 /// What a look at everything remembers, as the next daemon reads it from the file.
 fn remember(root: &HostRoot) -> Remembered {
-    let (_, remembered) = look_again(root, &Remembered::default());
+    let remembered = look_again(root, Remembered::default).found;
     let bytes = remembered.encode(root).unwrap();
     assert_eq!(Remembered::decode(&bytes, root).unwrap(), remembered, "nothing is lost in the file");
     remembered
@@ -107,8 +107,9 @@ proptest! {
         before.into_iter().for_each(|step| take(&node, step));
         let remembered = remember(&root);
         after.into_iter().for_each(|step| take(&node, step));
-        let (recalled, _) = look_again(&root, &remembered);
-        prop_assert_eq!(recalled, scan(&root));
+        let again = look_again(&root, || remembered);
+        prop_assert!(again.recalled);
+        prop_assert_eq!(again.scan, scan(&root));
     }
 }
 
@@ -121,11 +122,10 @@ fn what_has_not_changed_is_not_read_and_the_look_without_memory_finds_what_no_en
     let file = node.device_path(GPU).unwrap().join("numa_node");
     fs::write(file, "0\n").unwrap();
     let numa = |scan: &vfiod::discovery::Scan| scan.device(GPU.parse().unwrap()).unwrap().numa;
-    let (recalled, none) = look_again(&root, &remembered);
-    assert_eq!(numa(&recalled), Some(1), "its entries are the same");
-    assert!(none.is_empty(), "what was recalled is not remembered as if it had been read");
-    let (read, _) = look_again(&root, &Remembered::default());
-    assert_eq!(numa(&read), Some(0));
+    let again = look_again(&root, || remembered);
+    assert_eq!(numa(&again.scan), Some(1), "its entries are the same");
+    assert!(again.found.is_empty(), "what was recalled is not remembered as if it had been read");
+    assert_eq!(numa(&look_again(&root, Remembered::default).scan), Some(0));
 }
 
 #[test]
@@ -137,10 +137,9 @@ fn a_member_that_cannot_be_read_keeps_its_group_from_being_remembered_as_whole()
     for file in ["modalias", "vendor", "uevent"] {
         node.break_file(AUDIO, file, vfiod_simulator::node::Fault::Folder).unwrap();
     }
-    let (recalled, _) = look_again(&root, &remembered);
     let full = scan(&root);
     assert!(!full.faults.is_empty());
-    assert_eq!(recalled, full);
+    assert_eq!(look_again(&root, || remembered).scan, full);
 }
 
 #[test]

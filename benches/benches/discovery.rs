@@ -8,7 +8,7 @@ use std::{
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
-use vfiod::discovery::{HostRoot, scan};
+use vfiod::discovery::{HostRoot, Remembered, look_again, scan};
 use vfiod_benches::ring_reader::RingReader;
 use vfiod_simulator::node::{Node, PciFleet};
 
@@ -70,7 +70,15 @@ fn simulated(c: &mut Criterion) {
         group.sample_size(10);
         group.throughput(Throughput::Elements(size as u64));
         let root = HostRoot::new(node.root());
-        group.bench_function(BenchmarkId::from_parameter(size), |b| b.iter(|| scan(black_box(&root)).devices.len()));
+        group.bench_function(BenchmarkId::new("everything read", size), |b| {
+            b.iter(|| scan(black_box(&root)).devices.len());
+        });
+        if let Some(file) = look_again(&root, Remembered::default).found.encode(&root) {
+            group.bench_function(BenchmarkId::new("remembered", size), |b| {
+                let recall = || Remembered::decode(black_box(&file), &root).unwrap_or_default();
+                b.iter(|| look_again(&root, recall).scan.devices.len());
+            });
+        }
         group.finish();
     }
 }

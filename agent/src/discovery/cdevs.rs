@@ -3,7 +3,6 @@
 use super::{
     folder::{Folder, Scratch, last_component},
     host_root::HostRoot,
-    remembered::Remembered,
     scan::on_two_threads,
 };
 use rustix::io::Errno;
@@ -13,24 +12,19 @@ use vfiod_core::device::{CdevName, CdevNames, DeviceId};
 const LIST: &str = "/sys/class/vfio-dev";
 
 /// The character devices of the whole host, by device: one link each, where asking each device's folder takes four calls.
-pub(super) struct Cdevs(Vec<(DeviceId, CdevName, u64)>);
+pub(super) struct Cdevs(Vec<(DeviceId, CdevName)>);
 
 impl Cdevs {
     /// Reads the class; `None` where that cannot be done to the end, or a link of it is not understood.
-    /// Links that are remembered need not be read.
-    pub(super) fn read(root: &HostRoot, remembered: &Remembered) -> Option<Self> {
+    pub(super) fn read(root: &HostRoot) -> Option<Self> {
         let class = Folder::open(root.at(LIST)).ok()?;
-        let mut names: Vec<(CdevName, u64)> = Vec::new();
-        class.entries(".", |name, entry| names.push((CdevName::from(&*String::from_utf8_lossy(name)), entry))).ok()?;
+        let mut names: Vec<CdevName> = Vec::new();
+        class.names(".", |name| names.push(CdevName::from(&*String::from_utf8_lossy(name)))).ok()?;
         let parts = on_two_threads(&names, |names| {
             let (mut found, mut scratch) = (Vec::new(), Scratch::new());
-            for (name, entry) in names {
-                if let Some(owner) = remembered.owner(name, *entry) {
-                    found.push((owner, name.clone(), *entry));
-                    continue;
-                }
+            for name in names {
                 match class.target(&*name.to_string(), &mut scratch) {
-                    Ok(Some(target)) => found.extend(owner(target)?.map(|owner| (owner, name.clone(), *entry))),
+                    Ok(Some(target)) => found.extend(owner(target)?.map(|owner| (owner, name.clone()))),
                     Ok(None) | Err(Errno::NODEV) => {} // it is gone meanwhile
                     Err(_) => return None,
                 }
@@ -45,17 +39,8 @@ impl Cdevs {
 
     /// Those of one device, sorted.
     pub(super) fn of(&self, id: DeviceId) -> CdevNames {
-        self.lines_of(id).map(|(_, name, _)| name.clone()).collect()
-    }
-
-    /// The entry of a device's first one.
-    pub(super) fn entry_of(&self, id: DeviceId) -> Option<u64> {
-        self.lines_of(id).next().map(|(_, _, entry)| *entry)
-    }
-
-    fn lines_of(&self, id: DeviceId) -> impl Iterator<Item = &(DeviceId, CdevName, u64)> {
-        let from = self.0.partition_point(|(owner, ..)| *owner < id);
-        self.0.iter().skip(from).take_while(move |(owner, ..)| *owner == id)
+        let from = self.0.partition_point(|(owner, _)| *owner < id);
+        self.0.iter().skip(from).take_while(|(owner, _)| *owner == id).map(|(_, name)| name.clone()).collect()
     }
 }
 

@@ -28,6 +28,7 @@ mod fault;
 mod folder;
 mod host_root;
 mod iommu;
+mod listing;
 mod mdev;
 mod nodes;
 mod pci;
@@ -41,7 +42,7 @@ pub use host_root::HostRoot;
 pub use iommu::{UNREADABLE, read_group};
 pub use nodes::read_nodes;
 pub use remembered::Remembered;
-pub use scan::{Complete, Scan, look_again, scan};
+pub use scan::{Again, Complete, Scan, look_again, scan};
 pub use target::{Reading, read_device};
 
 #[cfg(test)]

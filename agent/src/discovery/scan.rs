@@ -3,20 +3,16 @@
 use super::{
     bound::Bound,
     cdevs::Cdevs,
-    entry::List,
-    fault::{Cause, Consequence, Fault},
-    folder::Folder,
+    fault::Fault,
     host_root::HostRoot,
-    iommu, mdev,
-    nodes::read_nodes,
-    pci,
+    iommu,
+    listing::{Bus, Groups, Listed, Listings},
     reader::{Known, Reader},
-    remembered::{Entries, Remembered},
+    remembered::Remembered,
     target::read_from,
 };
-use rustix::io::Errno;
+use rustc_hash::FxHashSet;
 use std::{
-    collections::HashSet,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
@@ -70,84 +66,87 @@ fn scanned(devices: &[Device], id: DeviceId) -> Option<&Device> {
 /// Reads all PCI functions, mdevs, IOMMU groups and VFIO nodes of the host.
 #[must_use]
 pub fn scan(root: &HostRoot) -> Scan {
-    Look::new(root, &Remembered::default()).all().0
+    let cdevs = Cdevs::read(root);
+    let look = Look { root, remembered: &Remembered::default(), bound: None, cdevs: cdevs.as_ref() };
+    look.read(Listings::read(root))
 }
 
-/// The same, but that devices and groups which are `remembered` and have not changed are not read; and what is to be
-/// remembered of it, which is nothing where a part of it was remembered only.
+/// The same, but that devices and groups which are remembered (`recall` gives what is) and have not changed are not read.
 #[must_use]
-pub fn look_again(root: &HostRoot, remembered: &Remembered) -> (Scan, Remembered) {
-    let mut look = Look::new(root, remembered);
-    look.entries.bound = Bound::read(root);
-    let (scan, entries, cdevs) = look.all();
-    let Some(cdevs) = cdevs.filter(|_| remembered.is_empty()) else { return (scan, Remembered::default()) };
-    let unsound: HashSet<DeviceId> = scan.faults.iter().filter_map(|fault| fault.device).collect();
-    let sound = |id| !unsound.contains(&id);
-    let now = Remembered::of(&scan.devices, &scan.groups, &entries, &cdevs, sound);
-    (scan, now)
+pub fn look_again(root: &HostRoot, recall: impl FnOnce() -> Remembered + Send) -> Again {
+    let (listings, (remembered, bound)) = thread::scope(|scope| {
+        let other = scope.spawn(|| (recall(), Bound::read(root)));
+        (Listings::read(root), other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let recalled = !remembered.is_empty();
+    // Of few devices each is asked for its own.
+    let cdevs = if recalled { None } else { Cdevs::read(root) };
+    let look = Look { root, remembered: &remembered, bound: bound.as_ref(), cdevs: cdevs.as_ref() };
+    let links: Vec<Listed> = if recalled { Vec::new() } else { listings.pci.devices.clone() };
+    let scan = look.read(listings);
+    let found = match &bound {
+        Some(bound) if !recalled => Remembered::of(&scan, &links, bound),
+        _ => Remembered::default(),
+    };
+    Again { scan, found, recalled }
+}
+
+/// A look with memory.
+#[derive(Debug)]
+pub struct Again {
+    /// What is there.
+    pub scan: Scan,
+    /// What is to be remembered of it: nothing where a part of it was remembered only.
+    pub found: Remembered,
+    /// Whether anything was remembered.
+    pub recalled: bool,
 }
 
 /// One look at the whole host.
+#[derive(Clone, Copy)]
 struct Look<'h> {
     root: &'h HostRoot,
     remembered: &'h Remembered,
-    entries: Entries,
+    bound: Option<&'h Bound>,
+    cdevs: Option<&'h Cdevs>,
 }
 
-/// What is known of a device before it is read.
-#[derive(Clone, Copy)]
-struct Listed {
-    id: DeviceId,
-    /// The entry of its link.
-    entry: u64,
-}
-
-impl<'h> Look<'h> {
-    fn new(root: &'h HostRoot, remembered: &'h Remembered) -> Self {
-        Self { root, remembered, entries: Entries::default() }
-    }
-
-    fn all(mut self) -> (Scan, Entries, Option<Cdevs>) {
+impl Look<'_> {
+    fn read(self, listings: Listings) -> Scan {
         let mut scan = Scan::default();
-        let cdevs = Cdevs::read(self.root, self.remembered);
-        let nodes = read_nodes(self.root).map_err(|fault| scan.faults.push(fault)).ok();
-        let known = Known { cdevs: cdevs.as_ref(), nodes: nodes.as_ref() };
-        scan.complete.pci = self.list(pci::LIST, known, &mut scan);
-        scan.complete.mdev = self.list(mdev::LIST, known, &mut scan);
+        let Listings { pci, mdev, nodes } = listings;
+        let nodes = nodes.map_err(|fault| scan.faults.push(fault)).ok();
+        let known = Known { cdevs: self.cdevs, nodes: nodes.as_ref() };
+        scan.complete.pci = pci.complete;
+        let recalled = self.bus(pci, known, &mut scan);
+        scan.complete.mdev = mdev.complete;
+        self.bus(mdev, known, &mut scan);
         scan.devices.sort_unstable_by_key(|device| device.id);
-        self.groups(known, &mut scan);
+        self.groups(&recalled, known, &mut scan);
         scan.nodes = nodes;
-        (scan, self.entries, cdevs)
+        scan
     }
 
-    /// Reads the devices of one bus; false where the list could not be read to its end.
-    fn list(&mut self, path: &'static str, known: Known<'_>, scan: &mut Scan) -> bool {
-        let mdevs = path == mdev::LIST;
-        let list = match List::open(self.root, path) {
-            Ok(Some(list)) => list,
-            Ok(None) => return true,
-            Err(fault) => {
-                scan.faults.push(fault);
-                return false;
-            }
-        };
-        let mut all: Vec<Listed> = Vec::new();
-        let listed = list.folder.entries(".", |name, entry| match id_of(name, mdevs) {
-            Some(id) => all.push(Listed { id, entry }),
-            None => {
-                let expected = if mdevs { "the UUID of an mdev" } else { "a PCI address" };
-                scan.faults.push(Fault::new(path, Cause::malformed(name, expected), Consequence::EntryIgnored));
-            }
-        });
-        if let Err(errno) = listed {
-            scan.faults.push(Fault::new(path, errno, Consequence::ListIncomplete));
+    /// Reads the devices of one bus, but for those that are remembered: gives the groups of these.
+    fn bus(self, bus: Bus, known: Known<'_>, scan: &mut Scan) -> FxHashSet<GroupId> {
+        let mut recalled = FxHashSet::default();
+        let Bus { list, devices: mut unread, faults, .. } = bus;
+        scan.faults.extend(faults);
+        let Some(list) = list else { return recalled };
+        if let (Some(bound), false) = (self.bound, self.remembered.is_empty()) {
+            scan.devices.reserve(unread.len());
+            unread.retain(|listed| match self.remembered.device(*listed, bound) {
+                Some(device) => {
+                    recalled.extend(device.group);
+                    scan.devices.push(device.clone());
+                    false
+                }
+                None => true,
+            });
         }
-        if !mdevs {
-            self.recall(&mut all, known, scan);
-        }
-        for (devices, faults) in on_two_threads(&all, |all| {
+        for (devices, faults) in on_two_threads(&unread, |unread| {
             let (mut devices, mut faults, mut reader) = (Vec::new(), Vec::new(), Reader::new(known));
-            for device in all {
+            for device in unread {
                 match read_from(&list, device.id, &mut reader, &mut faults) {
                     Ok(device) => devices.extend(device),
                     Err(fault) => faults.push(fault),
@@ -158,64 +157,32 @@ impl<'h> Look<'h> {
             scan.devices.extend(devices);
             scan.faults.extend(faults);
         }
-        listed.is_ok()
-    }
-
-    /// Takes those functions from what is remembered that are still the same; the others are left to be read.
-    fn recall(&mut self, all: &mut Vec<Listed>, known: Known<'_>, scan: &mut Scan) {
-        let Some(bound) = &self.entries.bound else { return };
-        if let (Some(cdevs), false) = (known.cdevs, self.remembered.is_empty()) {
-            all.retain(|&Listed { id, entry }| {
-                let DeviceId::Pci(bdf) = id else { return true };
-                let recalled = self.remembered.function(bdf, entry, bound, cdevs);
-                let is_new = recalled.is_none();
-                scan.devices.extend(recalled);
-                is_new
-            });
-        } else {
-            let functions = all.iter().filter_map(|listed| match listed.id {
-                DeviceId::Pci(bdf) => Some((bdf, listed.entry)),
-                DeviceId::Mdev(_) => None,
-            });
-            self.entries.functions = functions.collect();
-        }
+        recalled
     }
 
     /// Reads all groups, and adds to each those devices whose own link names it.
-    fn groups(&mut self, known: Known<'_>, scan: &mut Scan) {
+    ///
+    /// A group of which a member was recalled is the same one, and remembered are those that had no members but functions:
+    /// who has joined since has a link that says so.
+    fn groups(self, recalled: &FxHashSet<GroupId>, known: Known<'_>, scan: &mut Scan) {
+        // The neighbour that could not be read is in none of the lists: only the group's own knows of it.
+        let nothing = FxHashSet::default();
+        let recalled = if scan.faults.is_empty() { recalled } else { &nothing };
+        let listed = Groups::read(self.root, recalled.is_empty());
+        scan.faults.extend(listed.faults);
         let mut linked: Vec<(GroupId, &Device)> =
             scan.devices.iter().filter_map(|device| Some((device.group?, device))).collect();
         linked.sort_unstable_by_key(|(group, device)| (*group, device.id));
-        let mut ids: Vec<(GroupId, Option<u64>)> = linked.iter().map(|(group, _)| (*group, None)).collect();
-        let folder = match Folder::open(self.root.at(iommu::LIST)) {
-            Ok(folder) => Some(folder),
-            Err(Errno::NOENT) => None,
-            Err(errno) => {
-                scan.faults.push(Fault::new(iommu::LIST, errno, Consequence::MembersFromLinks));
-                None
-            }
-        };
-        let entries = &mut self.entries.groups;
-        if let Some(folder) = &folder
-            && let Err(errno) = folder.entries(".", |name, entry| {
-                entries.extend(super::entry::number::<GroupId>(name).map(|id| (id, entry)));
-            })
-        {
-            scan.faults.push(Fault::new(iommu::LIST, errno, Consequence::MembersFromLinks));
-        }
-        // Those of the list first, which have an entry.
-        ids.extend(entries.iter().map(|(id, entry)| (*id, Some(*entry))));
-        ids.sort_unstable_by_key(|(id, entry)| (*id, entry.is_none()));
-        ids.dedup_by_key(|(id, _)| *id);
-        // The neighbour that could not be read is in none of the lists: only the group's own knows of it.
-        let nothing = Remembered::default();
-        let remembered = if scan.faults.is_empty() { self.remembered } else { &nothing };
+        let mut ids = listed.ids;
+        ids.extend(linked.iter().map(|(group, _)| *group));
+        ids.sort_unstable();
+        ids.dedup();
         let devices = &scan.devices;
         let member = |id: DeviceId| scanned(devices, id).map(Member::from);
         let parts = on_two_threads(&ids, |ids| {
             let (mut groups, mut faults, mut reader) = (Vec::new(), Vec::new(), Reader::new(known));
-            for &(id, entry) in ids {
-                let read = match (&folder, entry.and_then(|entry| remembered.group(id, entry))) {
+            for &id in ids {
+                let read = match (&listed.folder, self.remembered.group(id).filter(|_| recalled.contains(&id))) {
                     (Some(_), Some(noiommu)) => Ok(Some(Group { id, noiommu, members: Members::new() })),
                     (Some(groups), None) => iommu::read(groups, id, &mut |id, _| member(id), &mut reader, &mut faults),
                     (None, _) => Ok(None),
@@ -242,11 +209,6 @@ impl<'h> Look<'h> {
         }
         scan.groups.sort_unstable_by_key(|group| group.id);
     }
-}
-
-/// The id that a name stands for. The kernel writes each in one way only; another spelling could not be opened again.
-fn id_of(name: &[u8], mdev: bool) -> Option<DeviceId> {
-    DeviceId::from_name(name).filter(|id| id.is_mdev() == mdev)
 }
 
 /// Below this many items a second thread costs more than it saves.

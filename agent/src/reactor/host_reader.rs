@@ -3,7 +3,9 @@
 //! Because every read begins after the wish for it, and reads never overlap, the last one applied is the newest truth.
 
 use super::facts_file::FactsFile;
-use crate::discovery::{Fault, HostRoot, Reading, Remembered, Scan, look_again, read_device, read_group, read_nodes};
+use crate::discovery::{
+    Again, Fault, HostRoot, Reading, Remembered, Scan, look_again, read_device, read_group, read_nodes,
+};
 use std::{collections::BTreeSet, future::pending, time::Duration};
 use tokio::{
     task::{JoinHandle, spawn_blocking},
@@ -144,9 +146,9 @@ impl Wishes {
     /// Reads what is wished, and says what of it is to be remembered.
     fn fulfil(self, root: &HostRoot, recalls: Option<&FactsFile>) -> (HostRead, Remembered) {
         if self.all {
-            let remembered = recalls.map(|facts| facts.read(root)).unwrap_or_default();
-            let (scan, found) = look_again(root, &remembered);
-            return (HostRead::All { scan: Box::new(scan), recalled: !remembered.is_empty() }, found);
+            let recall = || recalls.map(|facts| facts.read(root)).unwrap_or_default();
+            let Again { scan, found, recalled } = look_again(root, recall);
+            return (HostRead::All { scan: Box::new(scan), recalled }, found);
         }
         let mut targets = Targets::default();
         let mut groups = BTreeSet::new();

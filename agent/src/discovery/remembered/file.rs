@@ -1,6 +1,6 @@
 //! What is remembered as it lies in a file: columns of numbers, in the encoding of protocol buffers.
 
-use super::{Circle, Function, Remembered};
+use super::{Function, Remembered};
 use crate::discovery::{host_root::HostRoot, pci};
 use prost::Message;
 use std::{fs, os::unix::fs::MetadataExt, sync::Arc};
@@ -48,17 +48,13 @@ struct FunctionLine {
     numa: Option<u32>,
     #[prost(uint32, optional, tag = "11")]
     cdev: Option<u32>,
-    #[prost(uint64, optional, tag = "12")]
-    node: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
 struct GroupLine {
     #[prost(uint32, tag = "1")]
     id: u32,
-    #[prost(uint64, tag = "2")]
-    folder: u64,
-    #[prost(bool, tag = "3")]
+    #[prost(bool, tag = "2")]
     noiommu: bool,
 }
 
@@ -81,14 +77,12 @@ impl Remembered {
         let drivers: Vec<Arc<str>> = file.drivers.into_iter().map(Arc::from).collect();
         let mut remembered = Self::default();
         remembered.functions.reserve(file.functions.len());
-        remembered.cdevs.reserve(file.functions.len());
         remembered.groups.reserve(file.groups.len());
         for line in file.functions {
             let bdf = Bdf::from_packed(line.address)?;
-            remembered.add(bdf, line.read(bdf, &drivers)?);
+            remembered.functions.insert(bdf, line.read(bdf, &drivers)?);
         }
-        let circles = file.groups.into_iter();
-        remembered.groups.extend(circles.map(|GroupLine { id, folder, noiommu }| (id, Circle { folder, noiommu })));
+        remembered.groups.extend(file.groups.into_iter().map(|GroupLine { id, noiommu }| (id, noiommu)));
         Some(remembered)
     }
 
@@ -103,8 +97,7 @@ impl Remembered {
         let mut functions: Vec<FunctionLine> =
             self.functions.iter().filter_map(|(&bdf, known)| FunctionLine::of(bdf, known, &drivers)).collect();
         functions.sort_unstable_by_key(|line| line.address);
-        let mut groups: Vec<GroupLine> =
-            self.groups.iter().map(|(&id, &Circle { folder, noiommu })| GroupLine { id, folder, noiommu }).collect();
+        let mut groups: Vec<GroupLine> = self.groups.iter().map(|(&id, &noiommu)| GroupLine { id, noiommu }).collect();
         groups.sort_unstable_by_key(|line| line.id);
         let drivers = drivers.into_iter().map(|driver| driver.as_ref().to_owned()).collect();
         Some(File { place, drivers, functions, groups }.encode_to_vec())
@@ -113,7 +106,7 @@ impl Remembered {
 
 impl FunctionLine {
     fn of(bdf: Bdf, known: &Function, drivers: &[&Arc<str>]) -> Option<Self> {
-        let Function { device, link, bond, node } = known;
+        let Function { device, link, bond } = known;
         let Kind::Pci { pci_id, class, physfn } = device.kind else { return None };
         let driver = device.binding.driver().map(|driver| drivers.binary_search(&driver)).transpose().ok()?;
         Some(Self {
@@ -131,7 +124,6 @@ impl FunctionLine {
                 Some(CdevName::Numbered(number)) => Some(*number),
                 _ => None,
             },
-            node: *node,
         })
     }
 
@@ -159,6 +151,6 @@ impl FunctionLine {
             numa: self.numa,
             cdevs: self.cdev.map(CdevName::Numbered).into_iter().collect(),
         };
-        Some(Function { device, link: self.link, bond: self.bond, node: self.node })
+        Some(Function { device, link: self.link, bond: self.bond })
     }
 }
