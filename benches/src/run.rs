@@ -22,6 +22,8 @@ pub enum Part {
     All,
     /// Only starts, and the memory right after them.
     Starts,
+    /// Only restarts of the kubelet of a host with many resources.
+    Restarts,
     /// Only the churn, for so long.
     Churn(Duration),
 }
@@ -67,6 +69,10 @@ pub fn run(plan: &Plan) -> Result<Report> {
         churn(&vfiod, &host, time, &mut blocks)?;
         return Ok(Report::of(&blocks, &SIZES, FLOORS, &names));
     }
+    if plan.part == Part::Restarts {
+        restarts(&vfiod, plan.quick, &mut blocks)?;
+        return Ok(Report::of(&blocks, &SIZES, FLOORS, &names));
+    }
     for devices in SIZES {
         let host = Host::build(devices, 1)?;
         let effort = effort(plan.quick, devices);
@@ -97,10 +103,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
         return Ok(Report::of(&blocks, &SIZES, FLOORS, &names));
     }
     eprintln!("[{:>4} s] restarts of the kubelet, {MANY} resources", begun.elapsed().as_secs());
-    let host = Host::build(MANY * OF_EACH, MANY)?;
-    for took in measure::restarts(&vfiod, &host, if plan.quick { 3 } else { 10 })? {
-        blocks.add_alone("vfiod", "restart-64", took);
-    }
+    let host = restarts(&vfiod, plan.quick, &mut blocks)?;
     for (key, value) in measure::storm(&vfiod, &host, effort(plan.quick, host.devices))? {
         blocks.add_alone("vfiod", key, value);
     }
@@ -173,6 +176,15 @@ fn churn(vfiod: &Contestant, host: &Host, time: Duration, blocks: &mut Blocks) -
     }
     drop(subject);
     server.stop()
+}
+
+/// Restarts of the kubelet of a host with many resources, which is returned.
+fn restarts(vfiod: &Contestant, quick: bool, blocks: &mut Blocks) -> Result<Host> {
+    let host = Host::build(MANY * OF_EACH, MANY)?;
+    for took in measure::restarts(vfiod, &host, if quick { 3 } else { 10 })? {
+        blocks.add_alone(&vfiod.name, "restart-64", took);
+    }
+    Ok(host)
 }
 
 /// What only vfiod does.

@@ -26,6 +26,9 @@ struct Args {
     /// Only starts, and the memory after them
     #[arg(long, conflicts_with_all = ["churn", "budget"])]
     starts: bool,
+    /// Only restarts of the kubelet of a host with 64 resources
+    #[arg(long, conflicts_with_all = ["churn", "budget", "starts"])]
+    restarts: bool,
     /// Only work without end, for so many minutes: nodes go and come, devices are allocated, unplugged and plugged in, and
     /// the kubelet restarts; the memory is printed as it goes
     #[arg(long, value_name = "MINUTES", conflicts_with = "budget")]
@@ -40,7 +43,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let Args { vfiod, floor, quick, budget, starts, churn, compare, json } = Args::parse();
+    let Args { vfiod, floor, quick, budget, starts, restarts, churn, compare, json } = Args::parse();
     if budget {
         let told = Contestant::vfiod(vfiod)
             .and_then(|vfiod| vfiod_benches::budget::budget(&vfiod, &Contestant::floor("floor", floor), quick));
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
     let part = match churn {
         Some(minutes) => Part::Churn(Duration::from_secs_f64(minutes.clamp(0.0, 1e6) * 60.0)),
         None if starts => Part::Starts,
+        None if restarts => Part::Restarts,
         None => Part::All,
     };
     let report = match run(&Plan { vfiod, floor, quick, part, compare }) {

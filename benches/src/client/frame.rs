@@ -24,6 +24,11 @@ pub(super) const MOST: usize = 16_384;
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEAD: usize = 9;
 
+/// Room for what comes in, at first, and once as much has come at a time: a connection on which little comes costs the
+/// client little, or what is measured of a kubelet with many plugins would be the client's own memory.
+const ROOM: usize = 2 * (MOST + HEAD);
+const MUCH_ROOM: usize = 256 << 10;
+
 /// One frame.
 #[derive(Debug)]
 pub(super) struct Frame<'a> {
@@ -52,7 +57,7 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(socket: UnixStream) -> Self {
-        Self { socket, buffer: vec![0; 256 << 10], from: 0, to: 0 }
+        Self { socket, buffer: vec![0; ROOM], from: 0, to: 0 }
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -103,7 +108,13 @@ impl Wire {
             let room = self.buffer.get_mut(self.to..).context("no room")?;
             match self.socket.read(room).context("nothing comes from the server")? {
                 0 => bail!("the server closed the connection"),
-                read => self.to += read,
+                read => {
+                    let filled = read == room.len();
+                    self.to += read;
+                    if filled && self.buffer.len() < MUCH_ROOM {
+                        self.buffer.resize(MUCH_ROOM, 0);
+                    }
+                }
             }
         }
         Ok(())
