@@ -4,8 +4,9 @@ use super::{
     desk::Desk,
     kubelet::{Identity, KubeletFolder, KubeletSocket},
     list_and_watch::capacity,
-    registration::{RegisterError, register},
+    registration::{Line, RegisterError},
     running::Running,
+    socket::{SocketError, free_path},
     way::{RegistrationMode, Way},
 };
 use crate::board::Served;
@@ -72,7 +73,7 @@ impl Endpoint {
         let mut pause = FIRST_PAUSE;
         let (mut complained, mut failures) = (false, 0_u32);
         loop {
-            let way = self.mode.way(failures, self.folder.registry().is_dir());
+            let way = self.mode.way(failures, || self.folder.registry().is_dir());
             let Some(kubelet) = self.kubelet_present(way).await else { return };
             let started = Instant::now();
             let served = match way {
@@ -152,13 +153,14 @@ impl Endpoint {
 
     /// One registration, from the socket to its end.
     async fn serve(&mut self) -> Result<End, Failure> {
-        let running = Running::start(self.folder.path(), &self.served, &self.desk, &self.rung, None)
-            .map_err(|error| Failure::Because(error.to_string()))?;
+        let path = free_path(self.folder.path(), self.resource.name())?;
         // What was told may be older than the kubelet that is about to answer.
         let kubelet = self.kubelet_now();
-        let (folder, resource) = (self.folder.clone(), Arc::clone(&self.resource));
-        let (name, calls) = (running.name(), Arc::clone(running.calls()));
-        let registration = async move { register(&folder.socket(), &name, resource.name(), &calls).await };
+        let line = Line::to(&self.folder.socket())?;
+        let running = Running::start(path, &self.served, &self.desk, &self.rung, None)?;
+        running.calls().kubelet_is(line.listener());
+        let (name, resource) = (running.name(), Arc::clone(&self.resource));
+        let registration = async move { line.register(name, resource.name()).await };
         let registered = self.unless_moot(&running, kubelet, registration).await;
         let registered = registered.map(|done| done.map_err(Failure::from));
         self.until_ended(running, kubelet, registered).await
@@ -167,8 +169,8 @@ impl Endpoint {
     /// One registration that the kubelet's plugin watcher makes, from the socket to its end.
     async fn serve_to_watcher(&mut self) -> Result<End, Failure> {
         let (told, mut tells) = watch::channel(None);
-        let running = Running::start(self.folder.registry(), &self.served, &self.desk, &self.rung, Some(told))
-            .map_err(|error| Failure::Because(error.to_string()))?;
+        let path = free_path(self.folder.registry(), self.resource.name())?;
+        let running = Running::start(path, &self.served, &self.desk, &self.rung, Some(told))?;
         debug!(resource = %self.resource.name(), socket = running.name(), "waiting for the kubelet's plugin watcher");
         let patience = if self.mode == RegistrationMode::Auto { WATCHER_DUE } else { Duration::MAX };
         let registration = async move {
@@ -233,8 +235,9 @@ impl Endpoint {
     ) -> Result<T, End> {
         let mut work = pin!(work);
         let rung = Arc::clone(&self.rung);
-        // The bell rings for every change of the list, which says nothing of the kubelet.
-        let mut look = true;
+        // What has happened since the endpoint last waited for a kubelet; every later wipe of its folder is told. And the
+        // bell rings for every change of the list, which says nothing of the kubelet.
+        let mut look = self.kubelet.has_changed().unwrap_or(true);
         loop {
             let mut rung = pin!(rung.notified());
             rung.as_mut().enable(); // before looking, so that no ring is missed
@@ -266,6 +269,12 @@ impl Endpoint {
                 }
             };
         }
+    }
+}
+
+impl From<SocketError> for Failure {
+    fn from(error: SocketError) -> Self {
+        Self::Because(error.to_string())
     }
 }
 

@@ -38,6 +38,15 @@ pub(super) fn message(about: usize) -> Vec<u8> {
     message
 }
 
+/// A message that was begun with [`message`], with its head.
+pub(super) fn headed(mut message: Vec<u8>) -> Bytes {
+    let head = head(message.len().saturating_sub(HEAD));
+    if let Some(room) = message.first_chunk_mut() {
+        *room = head;
+    }
+    message.into()
+}
+
 /// Reads the only message of a request, to the request's end.
 pub(super) async fn read(body: &mut Body) -> Result<Bytes, Status> {
     let mut message = Bytes::new();
@@ -103,12 +112,8 @@ fn announced(message: &[u8]) -> Result<usize, Status> {
 /// The answer with one message, which was begun with [`message`].
 pub(super) fn answer(message: Result<Vec<u8>, Status>) -> Response<Body> {
     match message {
-        Ok(mut message) => {
-            let head = head(message.len().saturating_sub(HEAD));
-            if let Some(room) = message.first_chunk_mut() {
-                *room = head;
-            }
-            response(Messages { pieces: VecDeque::from([message.into()]), more: None::<Never>, ended: false })
+        Ok(message) => {
+            response(Messages { pieces: VecDeque::from([headed(message)]), more: None::<Never>, ended: false })
         }
         Err(status) => status.into_http(),
     }

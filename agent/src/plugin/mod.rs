@@ -10,6 +10,7 @@
 
 mod allocate;
 mod authority;
+mod call;
 mod connection;
 mod desk;
 mod endpoint;

@@ -1,16 +1,20 @@
 //! Registration: telling the kubelet on which socket a resource is served.
 
-use super::{running::Calls, server::OPTIONS};
-use hyper_util::rt::TokioIo;
-use std::{io, path::Path, sync::Arc, time::Duration};
-use tokio::{net::UnixStream, time::timeout};
-use tonic::{Request, transport::Endpoint};
-use tower::service_fn;
-use vfiod_core::permit::ResourceName;
-use vfiod_proto::{
-    DEVICE_PLUGIN_VERSION,
-    deviceplugin::{RegisterRequest, registration_client::RegistrationClient},
+use super::{
+    call::{CallError, call},
+    server::OPTIONS,
 };
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use std::{error::Error, io, os::unix::net, path::Path, time::Duration};
+use tokio::{
+    net::{UnixStream, unix::UCred},
+    time::timeout,
+};
+use vfiod_core::permit::ResourceName;
+use vfiod_proto::{DEVICE_PLUGIN_VERSION, deviceplugin::RegisterRequest};
+
+/// The path of the call; the name of the host is what kubelets of today give, too.
+const REGISTER: &str = "http://localhost/v1beta1.Registration/Register";
 
 /// The kubelet dials back for up to 10 s before it answers (kubelet: `pkg/kubelet/cm/devicemanager/plugin/v1beta1/client.go`).
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -41,57 +45,63 @@ fn hint(message: &str) -> &'static str {
     }
 }
 
-/// Registers `resource`, served on the socket file `endpoint` of the kubelet's folder. `calls` is told who the kubelet is
-/// before it can call.
-pub(super) async fn register(
-    socket: &Path,
-    endpoint: &str,
-    resource: &ResourceName,
-    calls: &Arc<Calls>,
-) -> Result<(), RegisterError> {
-    timeout(PATIENCE, call(socket, endpoint, resource, calls)).await.unwrap_or(Err(RegisterError::Timeout))
+/// A line to a kubelet on which nothing was said yet.
+///
+/// A kubelet that was killed leaves its socket file behind, and that it refuses is the only sign. So the line comes before anything is made
+/// that would have to be taken down again; and since a kubelet wipes its folder before it listens, what is made
+/// afterwards stays.
+#[derive(Debug)]
+pub(super) struct Line {
+    stream: UnixStream,
+    socket: String,
 }
 
-async fn call(socket: &Path, endpoint: &str, resource: &ResourceName, calls: &Arc<Calls>) -> Result<(), RegisterError> {
-    let path = socket.to_owned();
-    let calls = Arc::clone(calls);
-    let connect = service_fn(move |_| {
-        let (path, calls) = (path.clone(), Arc::clone(&calls));
-        async move {
-            let stream = UnixStream::connect(path).await?;
-            calls.kubelet_is(stream.peer_cred().ok());
-            Ok::<_, io::Error>(TokioIo::new(stream))
+impl Line {
+    /// Calls who listens on the kubelet's socket; never waits.
+    pub(super) fn to(path: &Path) -> Result<Self, RegisterError> {
+        let socket = path.display().to_string();
+        match stream_to(path) {
+            Ok(stream) => Ok(Self { stream, socket }),
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
+                Err(RegisterError::Nobody { socket, reason: error.to_string() })
+            }
+            Err(error) => Err(RegisterError::NoKubelet { socket, reason: error.to_string() }),
         }
-    });
-    let channel = Endpoint::from_static("http://localhost").connect_with_connector(connect).await.map_err(|error| {
-        let (socket, reason) = (socket.display().to_string(), innermost(&error));
-        if is_nobody(&error) {
-            RegisterError::Nobody { socket, reason }
-        } else {
-            RegisterError::NoKubelet { socket, reason }
+    }
+
+    /// Who listens there.
+    pub(super) fn listener(&self) -> Option<UCred> {
+        self.stream.peer_cred().ok()
+    }
+
+    /// Registers `resource`, served on the socket file `endpoint` of the kubelet's folder.
+    pub(super) async fn register(self, endpoint: String, resource: &ResourceName) -> Result<(), RegisterError> {
+        let request = RegisterRequest {
+            version: DEVICE_PLUGIN_VERSION.to_owned(),
+            endpoint,
+            resource_name: resource.as_str().to_owned(),
+            options: Some(OPTIONS),
+        };
+        match timeout(PATIENCE, call(self.stream, REGISTER, &request)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(CallError::Refused(status))) => Err(RegisterError::Refused { message: status.message().to_owned() }),
+            Ok(Err(CallError::Broken(error))) => {
+                Err(RegisterError::NoKubelet { socket: self.socket, reason: innermost(&error) })
+            }
+            Err(_) => Err(RegisterError::Timeout),
         }
-    })?;
-    let request = RegisterRequest {
-        version: DEVICE_PLUGIN_VERSION.to_owned(),
-        endpoint: endpoint.to_owned(),
-        resource_name: resource.as_str().to_owned(),
-        options: Some(OPTIONS),
-    };
-    RegistrationClient::new(channel)
-        .register(Request::new(request))
-        .await
-        .map(|_| ())
-        .map_err(|status| RegisterError::Refused { message: status.message().to_owned() })
+    }
 }
 
-/// Whether no process listens on the socket.
-fn is_nobody(error: &(dyn std::error::Error + 'static)) -> bool {
-    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
-    kind.is_some_and(|kind| matches!(kind, io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound))
-        || error.source().is_some_and(is_nobody)
+/// Connects at once or not at all: to a socket of this host there is nothing to wait for, where tokio waits for its turn.
+fn stream_to(path: &Path) -> io::Result<UnixStream> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    UnixStream::from_std(net::UnixStream::from(socket))
 }
 
-/// tonic says "transport error"; its source knows which.
-fn innermost(error: &dyn std::error::Error) -> String {
+/// h2 says "connection error"; its source knows which.
+fn innermost(error: &dyn Error) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::board::Served;
 use std::{
-    path::Path,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI32, Ordering},
@@ -56,16 +56,16 @@ pub(super) struct Calls {
 pub(super) struct OpenStream(Arc<Calls>);
 
 impl Running {
-    /// Serves a resource on a new socket in `folder`. Where `told` is given, the kubelet's plugin watcher is expected to
+    /// Serves a resource on a new socket at `path`. Where `told` is given, the kubelet's plugin watcher is expected to
     /// find it there, and to say what came of it.
     pub(super) fn start(
-        folder: &Path,
+        path: PathBuf,
         served: &Arc<Served>,
         desk: &Desk,
         rung: &Arc<Notify>,
         told: Option<watch::Sender<Told>>,
     ) -> Result<Self, SocketError> {
-        let (socket, listener) = Socket::bind(folder, served.name())?;
+        let (socket, listener) = Socket::bind(path)?;
         let (end, mut ended) = watch::channel(false);
         let calls = Arc::new(Calls::default());
         let is_watched = told.is_some();

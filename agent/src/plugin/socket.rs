@@ -44,9 +44,8 @@ pub(super) enum SocketError {
 }
 
 impl Socket {
-    /// Binds a new socket for `resource` in `folder`.
-    pub(super) fn bind(folder: &Path, resource: &ResourceName) -> Result<(Self, UnixListener), SocketError> {
-        let path = free_path(folder, resource)?;
+    /// Binds a new socket at `path`, which is a [`free_path`].
+    pub(super) fn bind(path: PathBuf) -> Result<(Self, UnixListener), SocketError> {
         let failed = |source| SocketError::Bind { path: path.display().to_string(), source };
         let listener = UnixListener::bind(&path).map_err(failed)?;
         let meta = std::fs::symlink_metadata(&path).map_err(failed)?;
@@ -81,7 +80,7 @@ impl Drop for Socket {
 
 /// A name that no other endpoint of any agent has: resource, then process, start and count. An agent that starts while
 /// another one still runs must not take its socket away.
-fn free_path(folder: &Path, resource: &ResourceName) -> Result<PathBuf, SocketError> {
+pub(super) fn free_path(folder: &Path, resource: &ResourceName) -> Result<PathBuf, SocketError> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.subsec_nanos());

@@ -29,11 +29,11 @@ impl RegistrationMode {
     /// watcher looks once a second and tries again after growing pauses (kubelet: `pkg/kubelet/pluginmanager/plugin_manager.go`,
     /// `loopSleepDuration`). A kubelet that listens on its socket and takes nothing there (a security policy, a later
     /// release) is tried by turns.
-    pub(super) const fn way(self, failures: u32, registry_exists: bool) -> Way {
+    pub(super) fn way(self, failures: u32, registry_exists: impl FnOnce() -> bool) -> Way {
         match self {
             Self::Socket => Way::Socket,
             Self::Watcher => Way::Watcher,
-            Self::Auto if registry_exists && failures >= PATIENCE && failures % 2 == 1 => Way::Watcher,
+            Self::Auto if failures >= PATIENCE && failures % 2 == 1 && registry_exists() => Way::Watcher,
             Self::Auto => Way::Socket,
         }
     }
@@ -46,15 +46,16 @@ mod tests {
     #[test]
     fn one_way_is_kept_where_it_is_demanded() {
         for failures in 0..10 {
-            assert_eq!(RegistrationMode::Socket.way(failures, true), Way::Socket);
-            assert_eq!(RegistrationMode::Watcher.way(failures, false), Way::Watcher);
-            assert_eq!(RegistrationMode::Auto.way(failures, false), Way::Socket, "there is no watcher");
+            assert_eq!(RegistrationMode::Socket.way(failures, || true), Way::Socket);
+            assert_eq!(RegistrationMode::Watcher.way(failures, || false), Way::Watcher);
+            assert_eq!(RegistrationMode::Auto.way(failures, || false), Way::Socket, "there is no watcher");
         }
     }
 
     #[test]
     fn a_socket_that_keeps_refusing_is_tried_by_turns_with_the_watcher() {
-        let ways: Vec<_> = (0..7).map(|failures| RegistrationMode::Auto.way(failures, true) == Way::Watcher).collect();
+        let ways: Vec<_> =
+            (0..7).map(|failures| RegistrationMode::Auto.way(failures, || true) == Way::Watcher).collect();
         assert_eq!(ways, [false, false, false, true, false, true, false]);
     }
 }

@@ -159,6 +159,46 @@ async fn a_socket_that_nobody_listens_on_is_waited_out() {
 }
 
 #[tokio::test]
+async fn a_kubelet_that_was_killed_gets_one_socket_a_resource_when_it_is_back_and_none_before() {
+    let (node, folder) = (two_qats(), TempDir::new().unwrap());
+    let kubelet = Kubelet::builder(folder.path()).start().await.unwrap();
+    let _agent = Agent::builder(node.root(), folder.path(), &usual_config()).start().unwrap();
+    let all = |state: &State| [GPU, AUDIO].iter().all(|name| state.is_connected(name)) && state.allocatable(QAT) == 2;
+    kubelet.wait_for("all resources", PATIENCE, all).await.unwrap();
+    let made = Made::watch(&kubelet.plugin_dir());
+    kubelet.kill();
+    assert!(kubelet.plugin_dir().join("kubelet.sock").exists(), "a killed kubelet leaves its socket behind");
+    // Long enough for some attempts to find nobody.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    kubelet.start_again().await.unwrap();
+    kubelet.wait_for("all resources again", PATIENCE, all).await.unwrap();
+    let sockets: Vec<_> = made.names().into_iter().filter(|name| name.starts_with("vfiod-")).collect();
+    assert_eq!(sockets.len(), 3, "{sockets:?}");
+}
+
+/// What is made in a folder.
+struct Made(rustix::fd::OwnedFd);
+
+impl Made {
+    fn watch(folder: &std::path::Path) -> Self {
+        use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
+        let watch = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
+        add_watch(&watch, folder, WatchFlags::CREATE).unwrap();
+        Self(watch)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut buffer = [const { std::mem::MaybeUninit::uninit() }; 4096];
+        let mut events = rustix::fs::inotify::Reader::new(&self.0, &mut buffer);
+        let mut names = Vec::new();
+        while let Ok(event) = events.next() {
+            names.extend(event.file_name().map(|name| name.to_string_lossy().into_owned()));
+        }
+        names
+    }
+}
+
+#[tokio::test]
 async fn two_agents_overlap_without_a_gap_and_without_each_others_sockets() {
     for version in BOTH {
         let (node, folder) = (two_qats(), TempDir::new().unwrap());
