@@ -22,12 +22,14 @@ async fn restarts_and_kills_leave_one_registration_and_one_socket_a_resource() {
         let descriptors = || fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap().count();
         let mut at_first = 0;
         for restart in 1..=20 {
-            kubelet
-                .wait_for(&format!("capacity at start {restart}"), PATIENCE, |state| {
-                    state.allocatable(QAT) == 2 && state.is_connected(GPU) && state.is_connected(AUDIO)
-                })
-                .await
-                .unwrap();
+            // A registration counts when it is answered, a moment after the connection.
+            let all = |state: &State| {
+                state.allocatable(QAT) == 2
+                    && [GPU, AUDIO, QAT]
+                        .iter()
+                        .all(|name| state.is_connected(name) && state.registrations(name) >= restart)
+            };
+            kubelet.wait_for(&format!("capacity at start {restart}"), PATIENCE, all).await.unwrap();
             assert_eq!(kubelet.registrations(QAT), restart, "one registration a start, not more");
             assert_eq!(sockets(&kubelet).len(), 3, "{:?}", sockets(&kubelet));
             if restart == 1 {
@@ -53,14 +55,17 @@ async fn a_stream_that_the_kubelet_ends_is_followed_by_one_new_registration_at_o
         let kubelet = Kubelet::builder(folder.path()).version(version).start().await.unwrap();
         let _agent = Agent::builder(node.root(), folder.path(), &usual_config()).start().unwrap();
         // The resources register one by one: those that are not meant must be through before they are counted.
-        let all =
-            |state: &State| [GPU, AUDIO].iter().all(|name| state.is_connected(name)) && state.allocatable(QAT) == 2;
+        let all = |state: &State| {
+            state.allocatable(QAT) == 2
+                && [GPU, AUDIO, QAT].iter().all(|name| state.is_connected(name) && state.registrations(name) == 1)
+        };
         kubelet.wait_for("all resources", PATIENCE, all).await.unwrap();
         let others = kubelet.registrations(GPU);
         for round in 1..=8 {
             kubelet.disconnect(QAT).await;
             let what = format!("{version:?}: back after disconnection {round}");
-            kubelet.wait_for(&what, PATIENCE, |state| state.allocatable(QAT) == 2).await.unwrap();
+            let back = |state: &State| state.allocatable(QAT) == 2 && state.registrations(QAT) > round;
+            kubelet.wait_for(&what, PATIENCE, back).await.unwrap();
             assert_eq!(kubelet.registrations(QAT), 1 + round);
         }
         assert_eq!(kubelet.registrations(GPU), others, "other resources are not touched");
