@@ -46,6 +46,9 @@ pub struct Plan {
 const FLOORS: [&str; 2] = ["floor", "floor beside it"];
 /// How long after a start or after load memory is looked at: what either needed for a moment is given back by then.
 const SETTLE: Duration = Duration::from_millis(1500);
+/// How long a thread of a pool waits for more work before it ends (tokio: 10 s), and a little more: its end is one wake-up,
+/// and no periodic one. A quick run does not wait for that, and may count it.
+const THREADS_END: Duration = Duration::from_secs(12);
 /// The sizes of the nodes.
 const SIZES: [usize; 2] = [4096, 16_384];
 /// Resources of the restarts, and the devices of each.
@@ -114,10 +117,20 @@ pub fn run(plan: &Plan) -> Result<Report> {
 
 fn effort(quick: bool, devices: usize) -> Effort {
     let large = devices > 4096;
+    let all = Effort {
+        rounds: 10,
+        calls: 5000,
+        flips: 30,
+        idle_seconds: 25,
+        idle_after: THREADS_END,
+        rescans: [3, 6],
+        settle: SETTLE,
+    };
+    let few = Effort { idle_seconds: 10, idle_after: SETTLE, rescans: [1, 3], settle: Duration::ZERO, ..all };
     match (quick, large) {
-        (true, false) => Effort { rounds: 2, calls: 1000, flips: 15, idle_seconds: 4, settle: Duration::ZERO },
-        (true, true) => Effort { rounds: 1, calls: 800, flips: 10, idle_seconds: 10, settle: Duration::ZERO },
-        (false, _) => Effort { rounds: 10, calls: 5000, flips: 30, idle_seconds: 25, settle: SETTLE },
+        (true, false) => Effort { rounds: 2, calls: 1000, flips: 15, ..few },
+        (true, true) => Effort { rounds: 1, calls: 800, flips: 10, ..few },
+        (false, _) => all,
     }
 }
 
@@ -194,7 +207,7 @@ fn alone(vfiod: &Contestant, host: &Host, effort: Effort, blocks: &mut Blocks) -
     let (server, plugin, ids, _) = measure::start(vfiod, host, &mut kubelet, kubelet_dir.path())?;
     let mut subject = Subject { server: &server, client: plugin.client, host, ids };
     let mut values = measure::idle(&subject, effort)?;
-    values.extend(measure::rescans(&mut subject)?);
+    values.extend(measure::rescans(&mut subject, effort)?);
     for (key, value) in values {
         blocks.add_alone(&vfiod.name, key, value);
     }

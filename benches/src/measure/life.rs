@@ -19,10 +19,6 @@ const GONE: Duration = Duration::from_millis(300);
 /// How long a server is left alone after work before it counts as doing nothing.
 const SETTLE: Duration = Duration::from_millis(1500);
 
-/// How long a thread of a pool waits for more work before it ends (tokio: 10 s), and a little more: its end is one wake-up,
-/// and no periodic one.
-const THREADS_END: Duration = Duration::from_secs(12);
-
 /// Starts a server; measures until the kubelet has its first full list.
 ///
 /// # Errors
@@ -129,7 +125,7 @@ pub fn until_idle(server: &Server) -> Result<()> {
 /// # Errors
 /// When it is gone.
 pub fn idle(subject: &Subject<'_>, effort: Effort) -> Result<Vec<Value>> {
-    sleep(THREADS_END);
+    sleep(effort.idle_after);
     let before = subject.server.counters()?;
     let (uevents, begun, mut last, mut moments, mut awake) =
         (Uevents::listen()?, Instant::now(), before.clone(), 0, false);
@@ -150,17 +146,18 @@ pub fn idle(subject: &Subject<'_>, effort: Effort) -> Result<Vec<Value>> {
 ///
 /// # Errors
 /// When the server is gone.
-pub fn rescans(subject: &mut Subject<'_>) -> Result<Vec<Value>> {
+pub fn rescans(subject: &mut Subject<'_>, effort: Effort) -> Result<Vec<Value>> {
     let rescan = |subject: &Subject<'_>| -> Result<()> {
         subject.server.hang_up()?;
         until_idle(subject.server)
     };
-    for _ in 0..3 {
+    let [first, then] = effort.rescans;
+    for _ in 0..first {
         rescan(subject)?;
     }
     sleep(SETTLE);
     let (resident, seen) = (subject.server.resident()?, subject.client.lists_seen().0);
-    for _ in 0..6 {
+    for _ in 0..then {
         rescan(subject)?;
     }
     while subject.client.list_within(Duration::from_millis(20))? {}

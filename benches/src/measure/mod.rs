@@ -31,6 +31,10 @@ pub struct Effort {
     pub flips: usize,
     /// Seconds of doing nothing.
     pub idle_seconds: u64,
+    /// How long a server is left alone before that.
+    pub idle_after: Duration,
+    /// How often the unchanged host is read again: first unmeasured, then measured.
+    pub rescans: [usize; 2],
     /// How long a server is left alone between what it was put through and the calls that are measured.
     pub settle: Duration,
 }
