@@ -11,6 +11,7 @@ use crate::{
     permit::ResourceName,
 };
 use crossbeam::utils::CachePadded;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Where grants are noted for the reactor, in their order.
@@ -27,14 +28,21 @@ pub struct Register {
 pub struct Answered {
     /// The resource.
     pub resource: ResourceName,
-    /// The devices.
-    pub devices: Vec<DeviceId>,
+    /// The devices, as they were listed then.
+    pub slots: SmallVec<[Arc<Slot>; 2]>,
     /// Those of them that were asked for by a former id, each with it.
     pub former: Vec<(DeviceId, GroupId)>,
     /// When.
     pub at: Moment,
     /// Its place in the order of answers.
     pub order: u64,
+}
+
+impl Answered {
+    /// The ids of the devices.
+    pub fn devices(&self) -> impl Iterator<Item = DeviceId> + '_ {
+        self.slots.iter().map(|slot| slot.id())
+    }
 }
 
 /// The devices granted to one container, in the order asked for.
@@ -148,7 +156,7 @@ impl Register {
             }
             self.answered.push(Answered {
                 resource: resource.name().clone(),
-                devices: grant.slots.iter().map(|slot| slot.id()).collect(),
+                slots: grant.slots.iter().cloned().collect(),
                 former: grant.slots.iter().filter_map(|slot| Some((slot.id(), slot.former()?))).collect(),
                 at: now,
                 order: grant.order,

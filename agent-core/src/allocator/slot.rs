@@ -192,6 +192,21 @@ impl Slot {
             && self.nodes().eq(blueprint.nodes.iter().map(AsRef::as_ref))
     }
 
+    /// Takes note that it was claimed, where nothing else of it has changed: what was ready is claimed now, and what was claimed
+    /// stays so. Returns whether that is news; none where its verdict is another one, and must be judged. Only the reactor
+    /// calls this.
+    pub(crate) fn claimed(&self) -> Option<bool> {
+        let verdict = self.verdict.load();
+        match (verdict.health, &verdict.reason) {
+            (Health::Healthy, Reason::Claimed) => Some(false),
+            (Health::Healthy, Reason::Ready) => {
+                self.verdict.store(shared(Verdict { health: Health::Healthy, reason: Reason::Claimed }));
+                Some(true)
+            }
+            _ => None,
+        }
+    }
+
     /// Writes a new verdict; returns whether the health changed. Only the reactor calls this.
     pub(crate) fn decide(&self, verdict: Verdict) -> bool {
         let healthy = verdict.health == Health::Healthy;

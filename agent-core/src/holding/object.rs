@@ -104,6 +104,12 @@ impl Holdings {
         self.objects.get(&object)
     }
 
+    /// Whether nothing is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
     /// All that is open.
     pub fn iter(&self) -> impl Iterator<Item = (Object, &Held)> {
         self.objects.iter().map(|(&object, held)| (object, held))

@@ -4,6 +4,7 @@
 //! it touches; [`Inventory::settle`] then judges exactly the marked devices, swaps the tables that changed and says what
 //! became different. Nothing is judged twice for one event, however many devices the host has.
 
+mod claimed;
 mod flaps;
 mod held;
 mod host;
@@ -18,12 +19,13 @@ pub use outcome::{Outcome, Overflow, Transition};
 pub use view::View;
 
 use crate::{
-    allocator::{Answered, ClaimState, GroupWord, Resource, Variables},
+    allocator::{ClaimState, GroupWord, Resource, Variables},
     device::{DevNodes, Device, DeviceId, Group, GroupId, Node},
     health::Verdict,
     ownership::{Fence, Ledger, Moment, PENDING_GRACE, Reading, fence},
     permit::{Permit, ResourceName},
 };
+use claimed::Claimed;
 use flaps::Flaps;
 use listing::{Change, Listing};
 use rustc_hash::FxHashMap;
@@ -51,6 +53,8 @@ pub struct Inventory {
     flaps: Flaps,
     /// Devices to judge again, in any order and more than once.
     dirty: Vec<DeviceId>,
+    /// Devices of which nothing has changed but that they were claimed: they need not be judged.
+    claimed: Vec<Claimed>,
     /// When to judge which device again though nothing happens.
     alarms: BTreeSet<(Moment, DeviceId)>,
     /// When the event came because of which devices are marked.
@@ -126,18 +130,6 @@ impl Inventory {
         self.host.set_node(node, exists, &mut self.dirty);
     }
 
-    /// Takes a grant that was answered to the kubelet.
-    pub fn answered(&mut self, answered: &Answered) {
-        let name = answered.resource.shared();
-        for &device in &answered.devices {
-            self.ledger.answered(name, device, answered.at, answered.order);
-            self.mark_with_group(device);
-        }
-        for &(device, former) in &answered.former {
-            self.ledger.answered_by(name, device, former);
-        }
-    }
-
     /// Takes one look at the sources of ownership; returns whether it changed anything.
     pub fn observed(&mut self, reading: &Reading) -> bool {
         let informed = reading.checkpoint.read().is_some() || reading.pod_resources.read().is_some();
@@ -167,8 +159,9 @@ impl Inventory {
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.sort(); // it is made of runs in order, which a stable sort only has to merge
         dirty.dedup();
-        self.settle_words(&dirty, now);
         let mut outcome = Outcome { opened: std::mem::take(&mut self.opened), ..Outcome::default() };
+        let claimed = self.settle_claimed(&mut dirty, &mut outcome.transitions);
+        self.settle_words(&dirty, now);
         let (mut tables, mut changed) = (BTreeSet::new(), BTreeSet::new());
         let first = self.listed.is_empty();
         for &id in &dirty {
@@ -192,7 +185,7 @@ impl Inventory {
         }
         self.flaps.sweep(now);
         self.publish(&tables, &changed, &mut outcome);
-        outcome.judged = dirty;
+        outcome.judged = claimed::merged(dirty, claimed);
         let alarm = self.alarms.first().map(|&(at, _)| at);
         outcome.wake = [alarm, self.flaps.next_sweep()].into_iter().flatten().min();
         outcome

@@ -62,6 +62,17 @@ impl Claim {
     }
 }
 
+/// What a grant has changed of the claims on a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// Nobody had claimed it.
+    First,
+    /// It was claimed under the same resource and no other, and no source has named a pod since: it only is younger now.
+    Again,
+    /// Anything else.
+    Changed,
+}
+
 /// All claims on this node, those of other plugins' resources included as far as their ids are BDFs or UUIDs.
 #[derive(Debug, Default, Clone)]
 pub struct Ledger {
@@ -72,19 +83,26 @@ pub struct Ledger {
 impl Ledger {
     /// Notes that `device` was answered to the kubelet. Replaces an older claim: the kubelet sends ids again when an
     /// init container hands over to the next, and when it gives a finished pod's device to a new one.
-    pub fn answered(&mut self, resource: &Arc<str>, device: DeviceId, at: Moment, order: u64) {
+    pub fn answered(&mut self, resource: &Arc<str>, device: DeviceId, at: Moment, order: u64) -> Noted {
         let claim = Claim::pending(at, order);
         let claims = self.claims.entry(device).or_insert_with(|| Vec::with_capacity(1));
-        match claims.iter_mut().find(|(name, _)| name == resource) {
+        let others = claims.len();
+        let noted = match claims.iter_mut().find(|(name, _)| name == resource) {
             // Two answers at the same moment may be noted in either order.
-            Some((_, old)) if old.answered && old.order > order => return,
+            Some((_, old)) if old.answered && old.order > order => return Noted::Changed,
             Some((_, old)) => {
+                let unnamed = old.answered && old.owner.is_none() && old.former.is_none();
                 self.pending -= usize::from(old.owner.is_none());
                 *old = claim;
+                if unnamed && others == 1 { Noted::Again } else { Noted::Changed }
             }
-            None => claims.push((Arc::clone(resource), claim)),
-        }
+            None => {
+                claims.push((Arc::clone(resource), claim));
+                if others == 0 { Noted::First } else { Noted::Changed }
+            }
+        };
         self.pending += 1;
+        noted
     }
 
     /// Notes that the kubelet asked for `device` by the id of another plugin.

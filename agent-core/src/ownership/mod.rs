@@ -12,7 +12,7 @@ mod reading;
 pub mod takeover;
 
 pub use fence::{Conflict, Fence, fence};
-pub use ledger::{ABSENCE_PROOF, Claim, Ledger, PENDING_GRACE};
+pub use ledger::{ABSENCE_PROOF, Claim, Ledger, Noted, PENDING_GRACE};
 pub use note::{note, noted};
 pub use reading::{Allocation, Owner, Pod, Reading, Source};
 

@@ -66,7 +66,7 @@ fn loom_a_refusal_carries_the_reason_for_which_it_was_made() {
         };
         let (register, resource) = (Register::default(), resource(vec![Arc::clone(&slot)]));
         match register.grant(&resource, &[[id(1).to_string()]], NOW) {
-            Ok(_) => assert_eq!(register.take().unwrap().devices, [id(1)]),
+            Ok(_) => assert!(register.take().unwrap().devices().eq([id(1)])),
             Err(Refusal::Unusable { verdict, .. }) => {
                 assert!(verdict.reason.refuses() && verdict.health == Health::Unhealthy);
                 assert!(register.take().is_none());
@@ -136,7 +136,7 @@ fn loom_two_grants_are_both_noted_and_have_an_order() {
         one.join().unwrap();
         other.join().unwrap();
         let mut noted: Vec<(u64, DeviceId)> =
-            std::iter::from_fn(|| register.take()).map(|note| (note.order, note.devices[0])).collect();
+            std::iter::from_fn(|| register.take()).map(|note| (note.order, note.slots[0].id())).collect();
         noted.sort_unstable();
         assert!(matches!(noted[..], [(1, first), (2, second)] if first != second), "{noted:?}");
     });

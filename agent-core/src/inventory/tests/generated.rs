@@ -160,6 +160,10 @@ proptest! {
                     );
                     prop_assert_eq!(view.slot.is_healthy(), whole, "an owned device is unhealthy only when it is broken");
                 }
+                // Most grants are settled without judging the device: it must make no difference.
+                let examined = node.inventory.examine(Some(view.resource.as_str()), view.slot.id(), node.now);
+                let claimed = |reason: &Reason| *reason == Reason::Claimed;
+                prop_assert_eq!(claimed(&view.slot.verdict().reason), claimed(&examined.reason));
             }
         }
         // Let everything pass that depends on time: flapping, the minute of the unbound, the second of companions.
