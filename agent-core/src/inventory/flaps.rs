@@ -1,6 +1,11 @@
 //! Flapping: a device that goes up and down must prove itself before it is offered again.
 
-use crate::{device::DeviceId, ownership::Moment, permit::ResourceName};
+use crate::{
+    device::{Bdf, DeviceId},
+    ownership::Moment,
+    permit::ResourceName,
+};
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,30 +16,45 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// How long a flapping device must be well before it is healthy.
 const STABLE: Duration = Duration::from_secs(1);
 
-/// The recent falls of all devices: also of those that are not listed any more, for they may come back. All devices of a host may
-/// fall at once, as a rule each of them once.
+/// The recent falls of all devices: also of those that are not listed any more, for they may come back.
 #[derive(Debug, Default)]
 pub(super) struct Flaps {
-    devices: BTreeMap<(ResourceName, DeviceId), Falls>,
+    /// By resource, when each device fell that did so only once: all devices of a host may fall at once, as a rule each of them
+    /// once. Those of mediated devices, whose ids are longer, are among the others.
+    once: BTreeMap<ResourceName, FxHashMap<Bdf, Millis>>,
+    often: BTreeMap<(ResourceName, DeviceId), Falls>,
     swept: Moment,
 }
+
+/// Milliseconds of a moment, without those that are longer ago than 49 days: what is swept away is younger by far.
+type Millis = u32;
 
 /// The recent falls of one device.
 #[derive(Debug, Default)]
 struct Falls {
-    falls: SmallVec<[Moment; 1]>,
+    falls: SmallVec<[Millis; PATIENCE]>,
     well_since: Option<Moment>,
 }
 
 impl Flaps {
     /// Notes that the device went from healthy to unhealthy, or was lost while it was healthy.
     pub(super) fn fell(&mut self, resource: &ResourceName, device: DeviceId, now: Moment) {
-        let falls = self.devices.entry((resource.clone(), device)).or_default();
-        if falls.falls.len() == PATIENCE {
-            falls.falls.remove(0);
+        if let Some(falls) = self.of(resource, device) {
+            return falls.fell(now);
         }
-        falls.falls.push(now);
-        falls.well_since = None;
+        let mut falls = Falls::default();
+        if let DeviceId::Pci(bdf) = device {
+            let once = self.once.entry(resource.clone()).or_default();
+            match once.remove(&bdf) {
+                Some(first) => falls.falls.push(first),
+                None => {
+                    once.insert(bdf, millis(now));
+                    return;
+                }
+            }
+        }
+        falls.fell(now);
+        self.often.insert((resource.clone(), device), falls);
     }
 
     /// Notes that the device is not well.
@@ -59,7 +79,12 @@ impl Flaps {
     pub(super) fn sweep(&mut self, now: Moment) {
         if now >= self.swept + WINDOW {
             self.swept = now;
-            self.devices.retain(|_, falls| {
+            self.once.retain(|_, once| {
+                once.retain(|_, &mut fall| counts(fall, now));
+                once.shrink_to_fit();
+                !once.is_empty()
+            });
+            self.often.retain(|_, falls| {
                 falls.forget(now);
                 !falls.falls.is_empty()
             });
@@ -68,21 +93,38 @@ impl Flaps {
 
     /// When there is something to forget; `None` where nothing is remembered.
     pub(super) fn next_sweep(&self) -> Option<Moment> {
-        (!self.devices.is_empty()).then_some(self.swept + WINDOW)
+        (!self.once.is_empty() || !self.often.is_empty()).then_some(self.swept + WINDOW)
     }
 
     fn of(&mut self, resource: &ResourceName, device: DeviceId) -> Option<&mut Falls> {
-        if self.devices.is_empty() {
+        if self.often.is_empty() {
             return None; // as nearly always
         }
-        self.devices.get_mut(&(resource.clone(), device))
+        self.often.get_mut(&(resource.clone(), device))
     }
 }
 
 impl Falls {
-    fn forget(&mut self, now: Moment) {
-        self.falls.retain(|&mut fall| fall + WINDOW >= now);
+    fn fell(&mut self, now: Moment) {
+        if self.falls.len() == PATIENCE {
+            self.falls.remove(0);
+        }
+        self.falls.push(millis(now));
+        self.well_since = None;
     }
+
+    fn forget(&mut self, now: Moment) {
+        self.falls.retain(|&mut fall| counts(fall, now));
+    }
+}
+
+fn millis(moment: Moment) -> Millis {
+    (moment.as_millis() & u128::from(Millis::MAX)) as Millis
+}
+
+/// Whether a fall is of the last [`WINDOW`].
+fn counts(fall: Millis, now: Moment) -> bool {
+    u128::from(millis(now).wrapping_sub(fall)) <= WINDOW.as_millis()
 }
 
 #[cfg(test)]
@@ -142,7 +184,35 @@ mod tests {
         assert_eq!(device.recovery(10_005), None);
         assert_eq!(device.0.next_sweep(), Some(ms(20_000)));
         device.0.sweep(ms(20_000));
-        assert!(device.0.devices.is_empty());
+        assert!(device.0.once.is_empty() && device.0.often.is_empty());
         assert_eq!(device.0.next_sweep(), None);
+    }
+
+    #[test]
+    fn a_single_fall_is_forgotten_too_and_counts_until_then() {
+        let mut device = Device::new();
+        device.falls_at([1000]);
+        device.0.sweep(ms(10_500));
+        device.falls_at([10_600, 10_700, 10_800, 10_900]);
+        assert_eq!(device.recovery(10_950), Some(ms(11_950)), "the first one counts");
+        let mut device = Device::new();
+        device.falls_at([1000]);
+        device.0.sweep(ms(11_500));
+        assert_eq!(device.0.next_sweep(), None);
+        device.falls_at([11_600, 11_700, 11_800, 11_900]);
+        assert_eq!(device.recovery(11_950), None);
+    }
+
+    #[test]
+    fn falls_are_told_apart_by_resource_and_are_counted_after_49_days_as_well() {
+        let mut device = Device::new();
+        let late = u64::from(Millis::MAX) - 150;
+        device.falls_at((0..4).map(|fall| late + fall * 100));
+        let mut other = Device(std::mem::take(&mut device.0), "a.com/other".parse().unwrap(), device.2);
+        other.falls_at([late + 400]);
+        assert_eq!(other.recovery(late + 450), None);
+        device.0 = other.0;
+        device.falls_at([late + 410]);
+        assert_eq!(device.recovery(late + 450), Some(ms(late + 1450)));
     }
 }
