@@ -147,6 +147,9 @@ impl Ledger {
             });
         }
         self.claims.retain(|_, claims| !claims.is_empty());
+        if self.claims.len() < self.claims.capacity() / 8 {
+            self.claims.shrink_to_fit();
+        }
         for (resource, device) in listed.named() {
             if self.claim(resource, device).is_none()
                 && let Some(owner) = listed.owner(resource, device, None)
@@ -184,9 +187,10 @@ impl Ledger {
         self.claims.get(&device).into_iter().flatten().map(|(resource, claim)| (resource.as_ref(), claim))
     }
 
-    /// All claimed devices.
-    pub fn devices(&self) -> impl Iterator<Item = DeviceId> + '_ {
-        self.claims.keys().copied()
+    /// The resource under which `device` is claimed: the first of several; none where it is not.
+    #[must_use]
+    pub fn claimed_as(&self, device: DeviceId) -> Option<&Arc<str>> {
+        self.claims.get(&device)?.first().map(|(resource, _)| resource)
     }
 
     /// All claimed devices under `resource`.

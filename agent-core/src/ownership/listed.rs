@@ -2,7 +2,9 @@
 
 use super::{ABSENCE_PROOF, Allocation, Claim, Owner, Pod, Reading, Source};
 use crate::device::{DeviceId, GroupId};
-use std::{collections::HashMap, sync::Arc};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// One reading, ready to be compared with the ledger.
 pub(super) struct Listed<'a> {
@@ -12,12 +14,14 @@ pub(super) struct Listed<'a> {
 }
 
 /// All that one source names, by device.
-struct Index<'a>(HashMap<DeviceId, Vec<&'a Allocation>>);
+struct Index<'a>(FxHashMap<DeviceId, SmallVec<[&'a Allocation; 1]>>);
 
 impl<'a> Index<'a> {
     fn of(source: &'a Source<Vec<Allocation>>) -> Option<Self> {
-        let mut index: HashMap<DeviceId, Vec<&Allocation>> = HashMap::new();
-        for allocation in source.read()? {
+        let allocations = source.read()?;
+        let mut index: FxHashMap<DeviceId, SmallVec<[&Allocation; 1]>> = FxHashMap::default();
+        index.reserve(allocations.len());
+        for allocation in allocations {
             index.entry(allocation.device).or_default().push(allocation);
         }
         Some(Self(index))

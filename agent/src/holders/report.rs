@@ -6,7 +6,7 @@ use super::{
     Tracker,
     clock::{at_boot, millis},
 };
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 use vfiod_core::{
     device::DeviceId,
     holding::{Held, Object, Opening, Relation, relation},
@@ -75,7 +75,7 @@ pub fn event(
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Use {
     /// The resource it is claimed under; none where it is not.
-    pub claimed: Option<String>,
+    pub claimed: Option<Arc<str>>,
     /// The owner, where it is known.
     pub owner: Option<status::Owner>,
     /// Who has it open.
@@ -98,7 +98,7 @@ pub fn usage(inventory: &Inventory, tracker: &Tracker, device: DeviceId) -> Opti
         holdings.get(Object::Group(group)).filter(|_| !device_open).map(|held| (Object::Group(group), held))
     };
     let held = holdings.get(Object::Device(device)).map(|held| (Object::Device(device), held)).or_else(group);
-    let claimed = claims().next().map(|(resource, _)| resource.to_owned());
+    let claimed = inventory.ledger().claimed_as(device).cloned();
     if claimed.is_none() && held.is_none() {
         return None;
     }

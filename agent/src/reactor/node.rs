@@ -324,8 +324,9 @@ impl Node {
         if taken >= CROWD {
             self.next_grants = Some(now + CROWD_TOGETHER);
             self.tidy_at = Some(now + TIDY_AFTER);
-        }
-        if taken > 0 {
+            ears.channels.desk.register.must_wake();
+            ears.ownership.want_in_a_crowd();
+        } else if taken > 0 {
             self.granted(ears, now);
         }
     }

@@ -10,6 +10,8 @@ use vfiod_core::ownership::{Moment, Reading};
 
 /// The least time between the beginnings of two reads: PodResources answers 100 calls a second to all its clients.
 const SPACING: Duration = Duration::from_millis(50);
+/// The same while a crowd of calls is served: of the grants of all that time the last read tells.
+const SPACING_IN_A_CROWD: Duration = Duration::from_millis(500);
 /// While a claim has no pod yet, or a device is withheld because of somebody else's claim.
 const OFTEN: Duration = Duration::from_secs(5);
 /// Otherwise.
@@ -40,8 +42,17 @@ impl OwnershipReader {
 
     /// Asks for a read that begins after this call.
     pub(super) fn want(&mut self) {
+        self.want_after(SPACING);
+    }
+
+    /// The same for grants of a crowd, of which more will come.
+    pub(super) fn want_in_a_crowd(&mut self) {
+        self.want_after(SPACING_IN_A_CROWD);
+    }
+
+    fn want_after(&mut self, spacing: Duration) {
         let now = self.clock.now();
-        let earliest = self.last.map_or(now, |last| (last + SPACING).max(now));
+        let earliest = self.last.map_or(now, |last| (last + spacing).max(now));
         self.wanted = Some(self.wanted.map_or(earliest, |wanted| wanted.min(earliest)));
     }
 

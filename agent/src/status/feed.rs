@@ -4,7 +4,8 @@ use crate::{
     board::Board,
     holders::{Tracker, Use, usage},
 };
-use std::{collections::HashSet, sync::Arc};
+use rustc_hash::FxHashSet;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use vfiod_core::{
     allocator::Resource,
@@ -23,8 +24,11 @@ pub struct Note {
     /// Devices whose verdicts changed, where somebody follows them.
     pub transitions: Vec<Transition>,
     /// Devices whose owner or holders changed; `None` where there is neither any more.
-    pub uses: Vec<(DeviceId, Option<Use>)>,
+    pub uses: Uses,
 }
+
+/// Devices with how they are used.
+pub type Uses = Vec<(DeviceId, Option<Arc<Use>>)>;
 
 /// More devices than this are not looked up one by one: who owns or holds one is rare.
 const MANY: usize = 64;
@@ -35,7 +39,9 @@ pub struct Feed {
     board: Arc<Board>,
     notes: mpsc::UnboundedSender<Note>,
     /// The devices that were in use when they were told of last.
-    used: HashSet<DeviceId>,
+    used: FxHashSet<DeviceId>,
+    /// What was told last: most devices of a crowd are used in the same way, and share it.
+    last: Option<Arc<Use>>,
 }
 
 impl Feed {
@@ -43,7 +49,7 @@ impl Feed {
     #[must_use]
     pub fn new(board: Arc<Board>) -> (Self, mpsc::UnboundedReceiver<Note>) {
         let (notes, told) = mpsc::unbounded_channel();
-        (Self { board, notes, used: HashSet::new() }, told)
+        (Self { board, notes, used: FxHashSet::default(), last: None }, told)
     }
 
     /// Takes what a settling changed.
@@ -60,29 +66,33 @@ impl Feed {
         let _ = self.notes.send(Note { opened, closed, transitions, uses });
     }
 
-    fn changed_uses(
-        &mut self,
-        judged: &[DeviceId],
-        inventory: &Inventory,
-        tracker: &Tracker,
-    ) -> Vec<(DeviceId, Option<Use>)> {
-        let candidates: Vec<DeviceId> = if judged.len() <= MANY {
-            judged.to_vec()
+    fn changed_uses(&mut self, judged: &[DeviceId], inventory: &Inventory, tracker: &Tracker) -> Uses {
+        let few = judged.len() <= MANY;
+        let open: FxHashSet<DeviceId> = if few {
+            FxHashSet::default()
         } else {
-            let open = inventory.holdings().iter().flat_map(|(object, _)| devices(inventory, object));
-            let mut used: HashSet<DeviceId> = self.used.iter().copied().collect();
-            used.extend(inventory.ledger().devices().chain(open));
-            used.into_iter().filter(|device| judged.binary_search(device).is_ok()).collect()
+            inventory.holdings().iter().flat_map(|(object, _)| devices(inventory, object)).collect()
         };
         let mut uses = Vec::new();
-        for device in candidates {
-            let usage = usage(inventory, tracker, device);
+        for &device in judged {
+            let is_used = few || inventory.ledger().claimed_as(device).is_some() || open.contains(&device);
+            let usage = if is_used { usage(inventory, tracker, device) } else { None };
             let was_used = if usage.is_some() { !self.used.insert(device) } else { self.used.remove(&device) };
             if usage.is_some() || was_used {
-                uses.push((device, usage));
+                uses.push((device, usage.map(|usage| self.shared(usage))));
             }
         }
+        if self.used.len() < self.used.capacity() / 8 {
+            self.used.shrink_to_fit();
+        }
         uses
+    }
+
+    fn shared(&mut self, usage: Use) -> Arc<Use> {
+        match &self.last {
+            Some(last) if **last == usage => Arc::clone(last),
+            _ => Arc::clone(self.last.insert(Arc::new(usage))),
+        }
     }
 }
 

@@ -5,8 +5,9 @@ use crate::{
     board::{Board, Counter, Latency},
     holders::Use,
 };
+use rustc_hash::FxHashMap;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     future::pending,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -39,7 +40,7 @@ pub enum Ask {
 }
 
 /// Devices that somebody has open, each with the resource that lists it.
-pub type Held = Vec<(DeviceId, Option<ResourceName>, Use)>;
+pub type Held = Vec<(DeviceId, Option<ResourceName>, Arc<Use>)>;
 
 /// Where questions go.
 pub type Asks = mpsc::UnboundedSender<Ask>;
@@ -61,7 +62,7 @@ pub struct Model {
     /// How the daemon is, as it was told last to whoever serves it.
     ready: fn(&Board) -> (bool, Vec<PartState>),
     resources: BTreeMap<ResourceName, Arc<Resource>>,
-    uses: HashMap<DeviceId, Use>,
+    uses: FxHashMap<DeviceId, Arc<Use>>,
     /// Rows that changed since followers were told last.
     dirty: BTreeSet<(ResourceName, DeviceId)>,
     followers: broadcast::Sender<Arc<Update>>,
@@ -76,7 +77,7 @@ impl Model {
             begun: Instant::now(),
             ready,
             resources: BTreeMap::new(),
-            uses: HashMap::new(),
+            uses: FxHashMap::default(),
             dirty: BTreeSet::new(),
             followers: broadcast::Sender::new(WAITING),
         }
@@ -133,6 +134,9 @@ impl Model {
                 None => _ = self.uses.remove(&device),
             }
         }
+        if self.uses.len() < self.uses.capacity() / 8 {
+            self.uses.shrink_to_fit();
+        }
         if followed {
             self.dirty.extend(note.transitions.into_iter().map(|changed| (changed.resource, changed.device)));
         }
@@ -159,11 +163,15 @@ impl Model {
                 let with_resource = held.map(|(&device, usage)| {
                     let mut listing =
                         self.resources.iter().filter(|(_, resource)| resource.table().get(device).is_some());
-                    (device, listing.next().map(|(name, _)| name.clone()), usage.clone())
+                    (device, listing.next().map(|(name, _)| name.clone()), Arc::clone(usage))
                 });
                 drop(answer.send(with_resource.collect()));
             }
         }
+    }
+
+    fn usage(&self, device: DeviceId) -> Option<&Use> {
+        self.uses.get(&device).map(Arc::as_ref)
     }
 
     /// Everything, in parts.
@@ -171,7 +179,7 @@ impl Model {
         let mut rows: Vec<Row> = Vec::new();
         for (name, resource) in &self.resources {
             let table = resource.table();
-            rows.extend(table.slots().iter().map(|slot| row_of(name.as_str(), slot, self.uses.get(&slot.id()))));
+            rows.extend(table.slots().iter().map(|slot| row_of(name.as_str(), slot, self.usage(slot.id()))));
         }
         let mut parts: Vec<Update> = Vec::with_capacity(rows.len() / ROWS + 1);
         let mut rows = rows.into_iter();
@@ -200,7 +208,7 @@ impl Model {
             for (name, device) in dirty.by_ref().take(ROWS) {
                 let table = self.resources.get(&name).map(|resource| resource.table());
                 match table.as_ref().and_then(|table| table.get(device)) {
-                    Some(slot) => changed.rows.push(row_of(name.as_str(), slot, self.uses.get(&device))),
+                    Some(slot) => changed.rows.push(row_of(name.as_str(), slot, self.usage(device))),
                     None => {
                         changed.gone.push(RowName { resource: Some(name.to_string()), device: device.to_string() });
                     }
