@@ -23,27 +23,39 @@ pub fn give_back() {
     unsafe {
         libc::malloc_trim(0);
     }
-    for code in code_of(&fs::read_to_string("/proc/self/maps").unwrap_or_default()) {
-        // SAFETY: the kernel has just named this range as code that is mapped from a file, and nothing of it is ever unmapped.
-        // Such pages are never written (`r-x`), so that each comes back from the file as it was when it is needed again.
+    for unwritten in unwritten_of(&fs::read_to_string("/proc/self/smaps").unwrap_or_default()) {
+        // SAFETY: the kernel has just said of this range that it is mapped from a file, that it cannot be written, and that no
+        // page of it ever was; nothing of it is ever unmapped. So each page comes back from the file as it was when it is needed
+        // again.
         unsafe {
-            libc::madvise(code.start as *mut libc::c_void, code.len(), libc::MADV_DONTNEED);
+            libc::madvise(unwritten.start as *mut libc::c_void, unwritten.len(), libc::MADV_DONTNEED);
         }
     }
 }
 
-/// The code in a text like `/proc/self/maps` that comes from files: what may be executed and not written. Constants are left out,
-/// because the kernel does not tell them from what the loader has written and then protected.
-fn code_of(maps: &str) -> Vec<Range<usize>> {
-    let code = |line: &str| {
-        let mut fields = line.split_ascii_whitespace();
-        let (range, rights) = (fields.next()?, fields.next()?);
-        let file = fields.nth(3)?;
-        let (start, end) = range.split_once('-')?;
-        let number = |text| usize::from_str_radix(text, 16).ok();
-        (rights == "r-xp" && file.starts_with('/')).then_some(number(start)?..number(end)?)
-    };
-    maps.lines().filter_map(code).collect()
+/// The code and the constants in a text like `/proc/self/smaps` that are still as they are in their files: what may not be
+/// written, and of which the process has no page of its own. What the loader has written and then protected has such pages
+/// (kernel: `fs/proc/task_mmu.c`, `smaps_account`: anonymous are those that were copied when they were written).
+fn unwritten_of(smaps: &str) -> Vec<Range<usize>> {
+    let (mut unwritten, mut mapping) = (Vec::new(), None);
+    for line in smaps.lines() {
+        if let Some(own) = line.strip_prefix("Anonymous:") {
+            unwritten.extend(mapping.take().filter(|_| own.trim() == "0 kB"));
+        } else if line.contains('-') {
+            mapping = protected(line);
+        }
+    }
+    unwritten
+}
+
+/// The range of a mapping that comes from a file and may not be written, by its first line.
+fn protected(line: &str) -> Option<Range<usize>> {
+    let mut fields = line.split_ascii_whitespace();
+    let (range, rights) = (fields.next()?, fields.next()?);
+    let file = fields.nth(3)?;
+    let (start, end) = range.split_once('-')?;
+    let number = |text| usize::from_str_radix(text, 16).ok();
+    (matches!(rights, "r-xp" | "r--p") && file.starts_with('/')).then_some(number(start)?..number(end)?)
 }
 
 #[cfg(test)]
@@ -51,15 +63,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn code_is_what_comes_from_a_file_and_is_executed() {
-        let maps = "55d0c0000000-55d0c0100000 r--p 00000000 fe:00 77 /usr/bin/vfiod\n\
-                    55d0c0100000-55d0c0900000 r-xp 00100000 fe:00 77 /usr/bin/vfiod\n\
-                    55d0c0900000-55d0c0a00000 rw-p 00900000 fe:00 77 /usr/bin/vfiod\n\
-                    55d0c0a00000-55d0c0b00000 rwxp 00000000 fe:00 78 /odd\n\
-                    7f0000000000-7f0000001000 r-xp 00000000 00:00 0\n\
-                    7fff00000000-7fff00002000 r-xp 00000000 00:00 0 [vdso]\n";
-        let code: Vec<_> = code_of(maps).into_iter().map(|code| (code.start, code.end)).collect();
-        assert_eq!(code, [(0x55d0_c010_0000, 0x55d0_c090_0000)]);
+    fn only_what_comes_from_a_file_and_was_never_written_is_given_back() {
+        let mapping = |range: &str, rights: &str, own: u32, file: &str| {
+            format!(
+                "{range} {rights} 00000000 fe:00 77 {file}\nSize: 1024 kB\nRss: 512 kB\nPrivate_Dirty: {own} kB\n\
+                 Anonymous: {own} kB\nAnonHugePages: 0 kB\nVmFlags: rd mr mw me\n"
+            )
+        };
+        let smaps = [
+            mapping("55d0c0000000-55d0c0100000", "r--p", 0, "/usr/bin/vfiod"),
+            mapping("55d0c0100000-55d0c0900000", "r-xp", 0, "/usr/bin/vfiod"),
+            mapping("55d0c0900000-55d0c0a00000", "r--p", 612, "/usr/bin/vfiod"),
+            mapping("55d0c0a00000-55d0c0b00000", "rw-p", 0, "/usr/bin/vfiod"),
+            mapping("55d0c0b00000-55d0c0c00000", "r-xp", 4, "/odd"),
+            mapping("55d0c0c00000-55d0c0d00000", "r--s", 0, "/shared"),
+            mapping("7f0000000000-7f0000001000", "r-xp", 0, ""),
+            mapping("7fff00000000-7fff00002000", "r-xp", 0, "[vdso]"),
+        ];
+        let unwritten = unwritten_of(&smaps.concat());
+        assert_eq!(unwritten, [0x55d0_c000_0000..0x55d0_c010_0000, 0x55d0_c010_0000..0x55d0_c090_0000]);
     }
 
     #[test]
@@ -67,6 +89,14 @@ mod tests {
         let before: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
         give_back();
         assert_eq!(before.concat().len(), 10 + 180 + 2700);
-        assert!(!code_of(&fs::read_to_string("/proc/self/maps").unwrap()).is_empty());
+        let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
+        let [code, constants] = [give_back as fn() as usize, smaps_literal().as_ptr() as usize];
+        let unwritten = unwritten_of(&smaps);
+        assert!(unwritten.iter().any(|range| range.contains(&code)), "the code is given back");
+        assert!(unwritten.iter().any(|range| range.contains(&constants)), "the constants are given back");
+    }
+
+    fn smaps_literal() -> &'static str {
+        "a constant of the program"
     }
 }
