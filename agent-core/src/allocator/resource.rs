@@ -89,13 +89,15 @@ impl Resource {
         self.variables.store(Arc::new(variables));
     }
 
-    pub(crate) fn set_table(&self, table: Table) {
+    /// Publishes a table, and gives it back.
+    pub(crate) fn set_table(&self, table: Table) -> Arc<Table> {
         let table = Arc::new(table);
         self.table.store(Arc::clone(&table));
         // A claim between the making of the table and now is marked by whoever of the two comes second: the claimer looks
         // for a new table after it wrote the word, this looks at the words after the table was published.
         fence(Ordering::SeqCst);
         table.look_at_claims();
+        table
     }
 
     /// Takes note that the reactor has settled the claim on the group of one of its devices.

@@ -2,6 +2,7 @@
 
 use super::{
     Overflow,
+    entries::Entries,
     flaps::Flaps,
     scene::{Scene, Times},
 };
@@ -20,14 +21,13 @@ use std::{collections::BTreeMap, sync::Arc};
 pub(super) struct Listing {
     pub(super) resource: Arc<Resource>,
     pub(super) permitted: bool,
-    entries: BTreeMap<DeviceId, Arc<Slot>>,
+    entries: Entries,
     /// Since when a listed device has no VFIO driver any more.
     unbound: BTreeMap<DeviceId, Moment>,
     /// Since when a process of a pod has a listed device open though nobody owns it.
     left_open: BTreeMap<DeviceId, Moment>,
     /// Free devices that are kept back because another member of their group is claimed.
     withheld: FxHashSet<DeviceId>,
-    left_out: usize,
 }
 
 /// What judging one device changed.
@@ -47,24 +47,19 @@ impl Listing {
     pub(super) fn new(name: ResourceName) -> Self {
         let resource = Arc::new(Resource::new(name));
         let (entries, unbound, left_open) = Default::default();
-        Self { resource, permitted: true, entries, unbound, left_open, withheld: FxHashSet::default(), left_out: 0 }
+        Self { resource, permitted: true, entries, unbound, left_open, withheld: FxHashSet::default() }
     }
 
     pub(super) fn device_ids(&self) -> impl Iterator<Item = DeviceId> + '_ {
-        self.entries.keys().copied()
+        self.slots().map(|slot| slot.id())
     }
 
     pub(super) fn slot(&self, id: DeviceId) -> Option<&Arc<Slot>> {
-        self.entries.get(&id)
+        self.entries.get(id)
     }
 
     pub(super) fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
-        self.entries.values()
-    }
-
-    /// Packs what was added in order.
-    pub(super) fn pack(&mut self) {
-        self.entries = std::mem::take(&mut self.entries).into_iter().collect();
+        self.entries.iter()
     }
 
     /// Whether a free device is kept back because another member of its group is claimed.
@@ -85,7 +80,7 @@ impl Listing {
         word: Option<Arc<GroupWord>>,
         flaps: &mut Flaps,
     ) -> Change {
-        let before = self.entries.get(&scene.id);
+        let before = self.entries.get(scene.id);
         let claimed = scene.claim().is_some();
         let since = |seen: bool, known: &BTreeMap<DeviceId, Moment>| {
             seen.then(|| known.get(&scene.id).copied().unwrap_or(scene.now))
@@ -119,21 +114,20 @@ impl Listing {
         let own_word = || before.filter(|slot| slot.group().is_none()).map(|slot| slot.word());
         let word = word.or_else(own_word).unwrap_or_default();
         let blueprint = scene.blueprint(Arc::clone(&word));
-        let slot = match before {
+        match before {
             // A device that is gone stays what it was.
             Some(slot) if blueprint.as_ref().is_none_or(|blueprint| slot.matches(blueprint)) => {
                 change.health = change.transition.is_some() && self.resource.decide(slot, verdict);
                 // What is in use is listed, also where not all devices fit.
-                change.table = claimed && self.left_out > 0 && self.resource.table().get(scene.id).is_none();
-                Arc::clone(slot)
+                change.table = claimed && self.entries.left_out() > 0 && !self.entries.is_published(scene.id);
             }
             _ => {
                 change.table = true;
                 let unknown = || Blueprint { former: scene.former(), ..Blueprint::unknown(scene.id, word) };
-                Arc::new(Slot::new(blueprint.unwrap_or_else(unknown), verdict))
+                let slot = Slot::new(blueprint.unwrap_or_else(unknown), verdict);
+                self.entries.set(scene.id, Some(Arc::new(slot)));
             }
-        };
-        self.entries.insert(scene.id, slot);
+        }
         note(&mut self.unbound, scene.id, unbound_since);
         note(&mut self.left_open, scene.id, left_open_since);
         change
@@ -168,7 +162,8 @@ impl Listing {
     }
 
     fn drop(&mut self, scene: &Scene<'_>, flaps: &mut Flaps) -> Change {
-        let Some(slot) = self.entries.remove(&scene.id) else { return Change::default() };
+        let Some(slot) = self.entries.get(scene.id).map(Arc::clone) else { return Change::default() };
+        self.entries.set(scene.id, None);
         self.withheld.remove(&scene.id);
         self.unbound.remove(&scene.id);
         self.left_open.remove(&scene.id);
@@ -183,8 +178,8 @@ impl Listing {
     pub(super) fn publish(&mut self, ledger: &Ledger) -> Option<Overflow> {
         let total: usize = self.slots().map(|slot| slot.listed_size()).sum();
         if total <= MESSAGE_LIMIT {
-            self.left_out = 0;
-            self.resource.set_table(Table::new(self.slots().cloned().collect()));
+            let slots = self.slots().cloned().collect();
+            self.entries.published(self.resource.set_table(Table::new(slots)));
             return None;
         }
         // What is in use stays listed whatever happens; the rest in the order of the ids.
@@ -198,10 +193,10 @@ impl Listing {
         };
         let mut slots: Vec<Arc<Slot>> = first.into_iter().chain(rest).take_while(fits).cloned().collect();
         slots.sort_by_key(|slot| slot.id());
-        let (listed, left_out) = (slots.len(), self.entries.len() - slots.len());
-        self.resource.set_table(Table::new(slots));
-        let news = std::mem::replace(&mut self.left_out, left_out) != left_out;
-        news.then(|| Overflow { resource: self.resource.name().clone(), listed, left_out })
+        let (listed, before) = (slots.len(), self.entries.left_out());
+        self.entries.published(self.resource.set_table(Table::new(slots)));
+        let left_out = self.entries.left_out();
+        (left_out != before).then(|| Overflow { resource: self.resource.name().clone(), listed, left_out })
     }
 }
 

@@ -5,6 +5,7 @@
 //! became different. Nothing is judged twice for one event, however many devices the host has.
 
 mod claimed;
+mod entries;
 mod flaps;
 mod held;
 mod host;
@@ -47,8 +48,8 @@ pub struct Inventory {
     ledger: Ledger,
     seen: Seen,
     listings: BTreeMap<ResourceName, Listing>,
-    /// The resources that list a device: one, but for devices that were in use when they changed hands.
-    listed: BTreeMap<DeviceId, Names>,
+    /// The resources of devices that more than one lists: those that were in use when they changed hands.
+    several: BTreeMap<DeviceId, Names>,
     words: FxHashMap<GroupId, Arc<GroupWord>>,
     flaps: Flaps,
     /// Devices to judge again, in any order and more than once.
@@ -163,11 +164,11 @@ impl Inventory {
         let claimed = self.settle_claimed(&mut dirty, &mut outcome.transitions);
         self.settle_words(&dirty, now);
         let (mut tables, mut changed) = (BTreeSet::new(), BTreeSet::new());
-        let first = self.listed.is_empty();
         for &id in &dirty {
-            let target = self.target(id);
-            for resource in self.concerned(id, target.as_ref()) {
-                let change = self.judge(&resource, id, target.as_ref() == Some(&resource), now);
+            let target = self.target(id).cloned();
+            let concerned = self.concerned(id, target.as_ref());
+            for resource in &concerned {
+                let change = self.judge(resource, id, target.as_ref() == Some(resource), now);
                 self.alarms.extend(change.again.map(|at| (at, id)));
                 if change.table {
                     tables.insert(resource.clone());
@@ -176,12 +177,10 @@ impl Inventory {
                     changed.insert(resource.clone());
                 }
                 if let Some((before, now)) = change.transition {
-                    outcome.transitions.push(Transition { resource, device: id, before, now });
+                    outcome.transitions.push(Transition { resource: resource.clone(), device: id, before, now });
                 }
             }
-        }
-        if first {
-            self.pack();
+            self.note_several(id, concerned);
         }
         self.flaps.sweep(now);
         self.publish(&tables, &changed, &mut outcome);
@@ -265,7 +264,7 @@ impl Inventory {
     /// Tells the tables that list members of a group that the claim on it was settled.
     fn claim_settled(&self, group: GroupId) {
         for member in self.host.members_of(group) {
-            for name in self.listed.get(&member).into_iter().flatten() {
+            for name in self.listing(member, self.target(member)) {
                 if let Some(listing) = self.listings.get(name) {
                     listing.resource.claim_settled(member);
                 }
@@ -279,15 +278,39 @@ impl Inventory {
     }
 
     /// The served resource that permits a device now.
-    fn target(&self, id: DeviceId) -> Option<ResourceName> {
+    fn target(&self, id: DeviceId) -> Option<&ResourceName> {
         let permitted = self.permit.resource_of(self.host.device(id)?)?;
-        permitted.is_served().then(|| permitted.name.clone())
+        permitted.is_served().then_some(&permitted.name)
+    }
+
+    /// The resources that list a device. Nearly all devices are listed under the one that permits them, or nowhere, so that this
+    /// is looked up and not kept.
+    fn listing<'a>(&'a self, id: DeviceId, target: Option<&'a ResourceName>) -> SmallVec<[&'a ResourceName; 1]> {
+        if let Some(names) = self.several.get(&id) {
+            return names.iter().collect();
+        }
+        let target = target.filter(|name| self.listings.get(*name).is_some_and(|listing| listing.slot(id).is_some()));
+        let any = || self.listings.iter().find(|(_, listing)| listing.slot(id).is_some()).map(|(name, _)| name);
+        target.or_else(any).into_iter().collect()
+    }
+
+    /// Notes which of the resources that a device was judged under list it, where it is more than one.
+    fn note_several(&mut self, id: DeviceId, mut concerned: Names) {
+        if concerned.len() < 2 && self.several.is_empty() {
+            return;
+        }
+        concerned.retain(|name| self.listings.get(name).is_some_and(|listing| listing.slot(id).is_some()));
+        if concerned.len() > 1 {
+            self.several.insert(id, concerned);
+        } else {
+            self.several.remove(&id);
+        }
     }
 
     /// The resources that list a device, or should: the one that permits it, those that did when it was listed, and
     /// those under which it is claimed.
     fn concerned(&self, id: DeviceId, target: Option<&ResourceName>) -> Names {
-        let listing = self.listed.get(&id).into_iter().flatten();
+        let listing = self.listing(id, target);
         let claimed =
             self.ledger.of(id).filter_map(|(name, _)| self.listings.get_key_value(name)).map(|(name, _)| name);
         let mut names: Names = target.into_iter().chain(listing).chain(claimed).cloned().collect();
@@ -305,23 +328,7 @@ impl Inventory {
             .device()
             .and_then(|device| device.group)
             .map(|group| Arc::clone(self.words.entry(group).or_default()));
-        let change = listing.judge(&scene, target, word, &mut self.flaps);
-        let names = self.listed.entry(id).or_default();
-        names.retain(|name| name != resource);
-        if listing.slot(id).is_some() {
-            names.push(resource.clone());
-        }
-        if names.is_empty() {
-            self.listed.remove(&id);
-        }
-        change
-    }
-
-    /// Packs the trees that a first look at the whole host has made: one that grew in order has half-full leaves, one that is
-    /// built in one go full ones.
-    fn pack(&mut self) {
-        self.listed = std::mem::take(&mut self.listed).into_iter().collect();
-        self.listings.values_mut().for_each(Listing::pack);
+        listing.judge(&scene, target, word, &mut self.flaps)
     }
 
     /// Swaps the tables of `tables`, rings the bells of all that `changed`, and ends what is no longer permitted.

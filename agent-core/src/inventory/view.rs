@@ -26,8 +26,7 @@ impl Inventory {
 
     /// A device under every resource that lists it.
     pub fn listed_as(&self, device: DeviceId) -> impl Iterator<Item = View<'_>> {
-        let names = self.listed.get(&device).into_iter().flatten();
-        names.filter_map(move |name| {
+        self.listing(device, self.target(device)).into_iter().filter_map(move |name| {
             let (resource, listing) = self.listings.get_key_value(name)?;
             let claim = self.ledger.claim(resource.as_str(), device);
             Some(View { resource, slot: listing.slot(device)?, claim })
