@@ -99,8 +99,8 @@ fn ordinary_response(resource: &Resource, ids: &[DeviceId], order: u64) -> Conta
     }
     let mut paths: Vec<String> = ids.first().map(|_| DevNodes::CONTAINER.to_owned()).into_iter().collect();
     for node in ids.iter().flat_map(|&id| table.get(id).unwrap().nodes()) {
-        if !paths.iter().any(|path| path == node) {
-            paths.push(node.to_owned());
+        if !paths.contains(&node) {
+            paths.push(node);
         }
     }
     let spec = |path: String| DeviceSpec { container_path: path.clone(), host_path: path, permissions: "mrw".into() };

@@ -145,11 +145,13 @@ fn allocate(c: &mut Criterion) {
                     for name in &fleet.resource.variables().pci {
                         response.envs.insert(name.clone(), value.clone());
                     }
-                    let paths = ["/dev/vfio/vfio"].into_iter().chain(grant.slots.iter().flat_map(|slot| slot.nodes()));
+                    let paths = ["/dev/vfio/vfio".to_owned()]
+                        .into_iter()
+                        .chain(grant.slots.iter().flat_map(|slot| slot.nodes()));
                     response.devices = paths
                         .map(|path| DeviceSpec {
-                            container_path: path.to_owned(),
-                            host_path: path.to_owned(),
+                            container_path: path.clone(),
+                            host_path: path,
                             permissions: "mrw".to_owned(),
                         })
                         .collect();

@@ -16,6 +16,7 @@
 
 mod bell;
 mod bits;
+mod compact;
 mod grant;
 mod group_word;
 mod index;

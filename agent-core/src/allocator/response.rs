@@ -2,13 +2,12 @@
 
 use super::{
     Grant, Resource, Slot, Variables,
-    wire::{field_len, put_field, put_head},
+    wire::{field_len, put_field, put_head, put_node},
 };
 use crate::{device::DevNodes, ownership::note};
 
 /// Fields of a `ContainerAllocateResponse`.
 const ENVS: u8 = 1;
-const DEVICES: u8 = 3;
 const ANNOTATIONS: u8 = 4;
 
 /// Appends the `AllocateResponse` that gives each container its grant.
@@ -37,7 +36,7 @@ fn put_container(to: &mut Vec<u8>, resource: &Resource, variables: &Variables, g
         }
     }
     if !grant.slots.is_empty() {
-        super::wire::put_node(to, DevNodes::CONTAINER);
+        put_node(to, DevNodes::CONTAINER.as_bytes());
     }
     put_nodes(to, grant);
     let (name, order) = note(resource.name().as_str(), grant.order);
@@ -47,10 +46,10 @@ fn put_container(to: &mut Vec<u8>, resource: &Resource, variables: &Variables, g
 /// The nodes of all devices, each path once: members of a group share its node.
 fn put_nodes(to: &mut Vec<u8>, grant: &Grant) {
     let mut put: Vec<&[u8]> = Vec::with_capacity(grant.slots.len() * 2);
-    for node in grant.slots.iter().flat_map(|slot| Slot::prepared_nodes(slot)) {
-        if !put.contains(&node) {
-            put_field(to, DEVICES, node);
-            put.push(node);
+    for name in grant.slots.iter().flat_map(|slot| Slot::node_names(slot)) {
+        if !put.contains(&name) {
+            put_node(to, name);
+            put.push(name);
         }
     }
 }

@@ -4,6 +4,8 @@
 //! format: <https://protobuf.dev/programming-guides/encoding/>. That what is written is what prost writes, and that what
 //! prost reads is read alike, is proved in `agent/tests/encoding.rs`.
 
+use crate::device::DevNodes;
+
 /// A field with a length has this kind (texts, messages); a varint has 0.
 const WITH_LENGTH: u8 = 2;
 
@@ -192,13 +194,27 @@ pub(super) fn device_len(id: &str, health: &str, numa: Option<u32>) -> usize {
 }
 
 /// Appends a `DeviceSpec` of a `ContainerAllocateResponse`: the same path inside and outside, read, written and made (as
-/// KubeVirt does: `pkg/virt-handler/device-manager/common.go`, `formatVFIODeviceSpecs`).
-pub(super) fn put_node(to: &mut Vec<u8>, path: &str) {
+/// KubeVirt does: `pkg/virt-handler/device-manager/common.go`, `formatVFIODeviceSpecs`). `name` is what follows
+/// [`DevNodes::FOLDER`], or a whole path.
+#[inline]
+pub(super) fn put_node(to: &mut Vec<u8>, name: &[u8]) {
     const PERMISSIONS: &[u8] = b"mrw";
-    put_head(to, 3, 2 * field_len(path.len()) + field_len(PERMISSIONS.len()));
-    put_field(to, 1, path.as_bytes());
-    put_field(to, 2, path.as_bytes());
+    let folder = folder_of(name).as_bytes();
+    let length = folder.len() + name.len();
+    put_head(to, 3, 2 * field_len(length) + field_len(PERMISSIONS.len()));
+    for number in [1, 2] {
+        put_head(to, number, length);
+        to.extend_from_slice(folder);
+        to.extend_from_slice(name);
+    }
     put_field(to, 3, PERMISSIONS);
+}
+
+/// What stands before the name of a node in its path.
+pub(super) fn folder_of(name: &[u8]) -> &'static str {
+    const FOLDER: &str = "/dev/vfio/";
+    const { assert!(FOLDER.len() == DevNodes::FOLDER.len() + 1) };
+    if name.first() == Some(&b'/') { "" } else { FOLDER }
 }
 
 #[cfg(test)]

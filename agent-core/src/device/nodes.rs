@@ -3,9 +3,6 @@
 use super::{CdevName, Device, Group, GroupId};
 use std::collections::BTreeSet;
 
-/// Folder of the VFIO group nodes, as a container sees it.
-const FOLDER: &str = "/dev/vfio";
-
 /// What exists below `/dev/vfio`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DevNodes {
@@ -47,6 +44,9 @@ impl Node {
 }
 
 impl DevNodes {
+    /// The folder of the nodes, as a container sees it.
+    pub const FOLDER: &str = "/dev/vfio";
+
     /// The container node, through which every group is used: a container without it cannot open a device.
     pub const CONTAINER: &str = "/dev/vfio/vfio";
 
@@ -55,9 +55,9 @@ impl DevNodes {
     #[must_use]
     pub fn group_path(device: &Device, group: &Group) -> String {
         if group.noiommu && !device.id.is_mdev() {
-            format!("{FOLDER}/noiommu-{}", group.id)
+            format!("{}/noiommu-{}", Self::FOLDER, group.id)
         } else {
-            format!("{FOLDER}/{}", group.id)
+            format!("{}/{}", Self::FOLDER, group.id)
         }
     }
 
@@ -80,6 +80,10 @@ impl DevNodes {
     /// The paths of those character devices of `device` that exist. Kernels without IOMMUFD list names in `vfio-dev/`
     /// and offer no node.
     pub fn cdev_paths<'a>(&'a self, device: &'a Device) -> impl Iterator<Item = String> + 'a {
-        device.cdevs.iter().filter(|name| self.cdevs.contains(*name)).map(|name| format!("{FOLDER}/devices/{name}"))
+        device
+            .cdevs
+            .iter()
+            .filter(|name| self.cdevs.contains(*name))
+            .map(|name| format!("{}/devices/{name}", Self::FOLDER))
     }
 }

@@ -91,9 +91,7 @@ fn a_character_device_that_comes_later_is_handed_out_too() {
         host.plug(gpu(1));
         host.devices.get_mut(&gpu(1)).unwrap().cdevs = ["vfio0".into()].into();
     });
-    let nodes = |node: &Node| -> Vec<String> {
-        node.resource(GPU).table().get(gpu(1)).unwrap().nodes().map(ToString::to_string).collect()
-    };
+    let nodes = |node: &Node| -> Vec<String> { node.resource(GPU).table().get(gpu(1)).unwrap().nodes().collect() };
     assert_eq!(nodes(&node), ["/dev/vfio/1"], "kernels without IOMMUFD list the name and offer no node");
     node.node(&DevNode::Cdev("vfio0".into()), true);
     assert_eq!(nodes(&node), ["/dev/vfio/1", "/dev/vfio/devices/vfio0"]);
@@ -155,6 +153,6 @@ fn a_device_that_moves_to_another_numa_node_or_group_is_listed_anew() {
     });
     let table = node.resource(GPU).table();
     let slot = table.get(gpu(1)).unwrap();
-    assert_eq!((slot.numa(), slot.group(), slot.nodes().next().unwrap()), (None, Some(77), "/dev/vfio/77"));
+    assert_eq!((slot.numa(), slot.group(), slot.nodes().next().unwrap()), (None, Some(77), "/dev/vfio/77".to_owned()));
     assert_eq!(node.inventory.host().members_of(1).count(), 0);
 }
