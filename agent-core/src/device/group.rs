@@ -98,11 +98,24 @@ impl Member {
     /// (kernel: `drivers/iommu/iommu.c`, `iommu_group_claim_dma_owner` and the drivers that set `driver_managed_dma`).
     #[must_use]
     pub fn is_viable(&self) -> bool {
-        match self.driver.as_deref() {
-            None | Some("pci-stub") => true,
-            Some("pcieport") => self.bridge,
-            Some(driver) => self.vfio || is_vfio_driver(driver),
+        is_viable(self.driver.as_deref(), self.vfio, self.bridge)
+    }
+
+    /// The obstacle that a device is to a group of which it is the only member.
+    pub(crate) fn obstacle_of(device: &Device) -> Option<Obstacle> {
+        let driver = device.binding.driver().map(AsRef::as_ref);
+        if is_viable(driver, device.binding.is_vfio(), device.is_bridge()) {
+            return None;
         }
+        Some(Obstacle { member: device.id.to_string(), driver: driver?.to_owned() })
+    }
+}
+
+fn is_viable(driver: Option<&str>, vfio: bool, bridge: bool) -> bool {
+    match driver {
+        None | Some("pci-stub") => true,
+        Some("pcieport") => bridge,
+        Some(driver) => vfio || is_vfio_driver(driver),
     }
 }
 

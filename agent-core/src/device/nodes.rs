@@ -54,27 +54,39 @@ impl DevNodes {
     /// node name (kernel: `drivers/vfio/group.c`, `vfio_group_alloc`); an mdev never has.
     #[must_use]
     pub fn group_path(device: &Device, group: &Group) -> String {
-        if group.noiommu && !device.id.is_mdev() {
-            format!("{}/noiommu-{}", Self::FOLDER, group.id)
-        } else {
-            format!("{}/{}", Self::FOLDER, group.id)
-        }
+        Self::path_of_group(device, group.id, group.noiommu)
     }
 
     /// Whether the node at [`Self::group_path`] exists.
     #[must_use]
     pub fn has_group(&self, device: &Device, group: &Group) -> bool {
-        let nodes = if group.noiommu && !device.id.is_mdev() { &self.noiommu } else { &self.groups };
-        nodes.contains(&group.id)
+        self.has_node(device, group.id, group.noiommu)
     }
 
     /// The first node that `device` of `group` needs and that does not exist.
     #[must_use]
     pub fn missing(&self, device: &Device, group: &Group) -> Option<String> {
-        if !self.has_group(device, group) {
-            return Some(Self::group_path(device, group));
+        self.missing_of(device, group.id, group.noiommu)
+    }
+
+    pub(crate) fn path_of_group(device: &Device, group: GroupId, noiommu: bool) -> String {
+        if noiommu && !device.id.is_mdev() {
+            format!("{}/noiommu-{group}", Self::FOLDER)
+        } else {
+            format!("{}/{group}", Self::FOLDER)
+        }
+    }
+
+    pub(crate) fn missing_of(&self, device: &Device, group: GroupId, noiommu: bool) -> Option<String> {
+        if !self.has_node(device, group, noiommu) {
+            return Some(Self::path_of_group(device, group, noiommu));
         }
         (!self.container).then(|| Self::CONTAINER.to_owned())
+    }
+
+    fn has_node(&self, device: &Device, group: GroupId, noiommu: bool) -> bool {
+        let nodes = if noiommu && !device.id.is_mdev() { &self.noiommu } else { &self.groups };
+        nodes.contains(&group)
     }
 
     /// The paths of those character devices of `device` that exist. Kernels without IOMMUFD list names in `vfio-dev/`

@@ -1,7 +1,10 @@
 //! What the host has: devices, groups and nodes as last read.
 
+use super::groups::{Kept, Sight};
 use crate::device::{CdevName, DevNodes, Device, DeviceId, Group, GroupId, Member, Members, Node};
 use std::{
+    borrow::Borrow,
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
 };
@@ -11,12 +14,42 @@ use std::{
 /// A device whose own link names a group is a member of it, whether the group has been read since or not.
 #[derive(Debug, Default)]
 pub struct Host {
-    devices: BTreeMap<DeviceId, Device>,
-    groups: BTreeMap<GroupId, Group>,
+    devices: BTreeSet<ById>,
+    groups: BTreeMap<GroupId, Kept>,
     /// Which device took the name of a character device last.
     cdevs: BTreeMap<CdevName, DeviceId>,
     nodes: DevNodes,
 }
+
+/// A device in the order of the ids. It is its own key, because a host may have very many.
+#[derive(Debug)]
+struct ById(Device);
+
+impl Borrow<DeviceId> for ById {
+    fn borrow(&self) -> &DeviceId {
+        &self.0.id
+    }
+}
+
+impl Ord for ById {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.id.cmp(&other.0.id)
+    }
+}
+
+impl PartialOrd for ById {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ById {}
 
 /// Which parts of a scan can be trusted when they do not show something.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,13 +73,24 @@ impl Host {
     /// A device, as last read.
     #[must_use]
     pub fn device(&self, id: DeviceId) -> Option<&Device> {
-        self.devices.get(&id)
+        self.devices.get(&id).map(|device| &device.0)
     }
 
     /// A group, as last read.
     #[must_use]
-    pub fn group(&self, id: GroupId) -> Option<&Group> {
-        self.groups.get(&id)
+    pub fn group(&self, id: GroupId) -> Option<Group> {
+        self.sight(id, None).map(Sight::to_group)
+    }
+
+    /// A group, as last read, for whoever has one of its devices at hand already.
+    pub(super) fn sight<'a>(&'a self, id: GroupId, member: Option<&'a Device>) -> Option<Sight<'a>> {
+        match self.groups.get(&id)? {
+            Kept::Lone { device, noiommu } => {
+                let device = member.filter(|member| member.id == *device).or_else(|| self.device(*device))?;
+                Some(Sight::Lone { id, device, noiommu: *noiommu })
+            }
+            Kept::Full(group) => Some(Sight::Full(group)),
+        }
     }
 
     /// The nodes below `/dev/vfio`.
@@ -57,28 +101,28 @@ impl Host {
 
     /// All devices.
     pub fn devices(&self) -> impl Iterator<Item = &Device> {
-        self.devices.values()
+        self.devices.iter().map(|device| &device.0)
     }
 
     /// The devices that follow on `id` in their order; from the first on without one.
     pub fn devices_after(&self, id: Option<DeviceId>) -> impl Iterator<Item = &Device> {
         let from = id.map_or(Bound::Unbounded, Bound::Excluded);
-        self.devices.range((from, Bound::Unbounded)).map(|(_, device)| device)
+        self.devices.range::<DeviceId, _>((from, Bound::Unbounded)).map(|device| &device.0)
     }
 
     pub(super) fn device_ids(&self) -> impl Iterator<Item = DeviceId> {
-        self.devices.keys().copied()
+        self.devices().map(|device| device.id)
     }
 
     /// The group of a device.
     #[must_use]
     pub fn group_of(&self, id: DeviceId) -> Option<GroupId> {
-        self.devices.get(&id)?.group
+        self.device(id)?.group
     }
 
     /// The PCI and mediated devices of a group.
     pub fn members_of(&self, group: GroupId) -> impl Iterator<Item = DeviceId> + Clone + use<'_> {
-        self.groups.get(&group).into_iter().flat_map(Group::devices)
+        self.groups.get(&group).into_iter().flat_map(Kept::devices)
     }
 
     /// The PCI and mediated devices that share the group of `id`, itself included.
@@ -101,7 +145,7 @@ impl Host {
         }
         let is_gone =
             |id: DeviceId| complete.proves_gone(id) && devices.binary_search_by_key(&id, |device| device.id).is_err();
-        let gone: Vec<DeviceId> = self.devices.keys().copied().filter(|&id| is_gone(id)).collect();
+        let gone: Vec<DeviceId> = self.device_ids().filter(|&id| is_gone(id)).collect();
         for device in devices {
             self.set_device(device.id, Some(device), touched);
         }
@@ -123,25 +167,30 @@ impl Host {
 
     /// Takes the first scan, in order. A tree that is built in one go is built sooner, and has full leaves, where one that grew has
     /// half-full ones: it holds a whole host.
-    fn found(&mut self, devices: Vec<Device>, groups: Vec<Group>, touched: &mut Vec<DeviceId>) {
-        self.groups = groups.into_iter().map(|group| (group.id, group)).collect();
+    fn found(&mut self, devices: Vec<Device>, mut groups: Vec<Group>, touched: &mut Vec<DeviceId>) {
+        let mut unread: BTreeMap<GroupId, Group> = BTreeMap::new();
         for device in &devices {
             if let Some(id) = device.group {
-                let group = self.groups.entry(id).or_insert(Group { id, noiommu: false, members: Members::new() });
+                let read = groups.binary_search_by_key(&id, |group| group.id);
+                let group = match read.ok().and_then(|at| groups.get_mut(at)) {
+                    Some(group) => group,
+                    None => unread.entry(id).or_insert(Group { id, noiommu: false, members: Members::new() }),
+                };
                 add(&mut group.members, Member::from(device), |_, _| {});
             }
         }
-        self.groups.retain(|_, group| !group.members.is_empty());
         let cdevs = devices.iter().flat_map(|device| device.cdevs.iter().map(|name| (name.clone(), device.id)));
         self.cdevs = cdevs.collect();
-        self.devices = devices.into_iter().map(|device| (device.id, device)).collect();
+        self.devices = devices.into_iter().map(ById).collect();
+        let groups = groups.into_iter().chain(unread.into_values()).filter(|group| !group.members.is_empty());
+        self.groups = groups.map(|group| (group.id, Kept::new(group, |id| self.device(id)))).collect();
         touched.extend(self.device_ids());
-        touched.extend(self.groups.values().flat_map(Group::devices));
+        touched.extend(self.groups.values().flat_map(Kept::devices));
     }
 
     /// Takes one device; what that touches is itself, and the members of the groups it left and joined.
     pub(super) fn set_device(&mut self, id: DeviceId, device: Option<Device>, touched: &mut Vec<DeviceId>) {
-        let old = self.devices.get(&id);
+        let old = self.devices.get(&id).map(|old| &old.0);
         if old == device.as_ref() {
             return;
         }
@@ -163,7 +212,7 @@ impl Host {
                 self.join(group, &device);
                 touched.extend(self.members_of(group).filter(|&member| member != id));
             }
-            self.devices.insert(id, device);
+            self.devices.replace(ById(device));
         } else {
             self.devices.remove(&id);
         }
@@ -171,36 +220,43 @@ impl Host {
 
     /// Takes the members of one group; all old and new ones are touched when they changed.
     pub(super) fn set_group(&mut self, id: GroupId, group: Option<Group>, touched: &mut Vec<DeviceId>) {
-        let old = self.groups.get(&id);
-        let noiommu = old.is_some_and(|old| old.noiommu);
+        let old = self.group(id);
+        let noiommu = old.as_ref().is_some_and(|old| old.noiommu);
         let mut group = group.unwrap_or(Group { id, noiommu, members: Members::new() });
         // Those whose own links name it, whatever else was read: between two reads a device may have joined.
-        for device in old.into_iter().flat_map(Group::devices).filter_map(|member| self.devices.get(&member)) {
+        for device in old.iter().flat_map(Group::devices).filter_map(|member| self.device(member)) {
             if device.group == Some(id) {
                 add(&mut group.members, Member::from(device), |_, _| {});
             }
         }
         let new = (!group.members.is_empty()).then_some(group);
-        if old == new.as_ref() {
+        if old == new {
             return;
         }
-        touched.extend([old, new.as_ref()].into_iter().flatten().flat_map(Group::devices));
+        touched.extend([&old, &new].into_iter().flatten().flat_map(Group::devices));
         match new {
-            Some(new) => _ = self.groups.insert(id, new),
+            Some(new) => _ = self.groups.insert(id, Kept::new(new, |id| self.devices.get(&id).map(|device| &device.0))),
             None => _ = self.groups.remove(&id),
         }
     }
 
+    /// Makes a device, which is about to be taken, a member of a group.
     fn join(&mut self, id: GroupId, device: &Device) {
-        let group = self.groups.entry(id).or_insert(Group { id, noiommu: false, members: Members::new() });
+        let mut group = self.group(id).unwrap_or(Group { id, noiommu: false, members: Members::new() });
         add(&mut group.members, Member::from(device), |old, new| *old = new);
+        let known = |id: DeviceId| if id == device.id { Some(device) } else { self.device(id) };
+        let kept = Kept::new(group, known);
+        self.groups.insert(id, kept);
     }
 
     fn leave(&mut self, id: GroupId, device: DeviceId) {
-        let Some(group) = self.groups.get_mut(&id) else { return };
+        let Some(mut group) = self.group(id) else { return };
         group.members.retain(|member| member.name.device() != Some(device));
         if group.members.is_empty() {
             self.groups.remove(&id);
+        } else {
+            let kept = Kept::new(group, |id| self.device(id));
+            self.groups.insert(id, kept);
         }
     }
 

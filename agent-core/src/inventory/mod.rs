@@ -7,12 +7,14 @@
 mod claimed;
 mod entries;
 mod flaps;
+mod groups;
 mod held;
 mod host;
 mod listing;
 mod outcome;
 mod scene;
 mod view;
+mod words;
 
 pub use held::Unreleased;
 pub use host::{Completeness, Host};
@@ -20,7 +22,7 @@ pub use outcome::{Outcome, Overflow, Transition};
 pub use view::View;
 
 use crate::{
-    allocator::{ClaimState, GroupWord, Resource, Variables},
+    allocator::{Answered, ClaimState, GroupWord, Resource, Variables},
     device::{DevNodes, Device, DeviceId, Group, GroupId, Node},
     health::Verdict,
     ownership::{Fence, Ledger, Moment, PENDING_GRACE, Reading, fence},
@@ -29,13 +31,13 @@ use crate::{
 use claimed::Claimed;
 use flaps::Flaps;
 use listing::{Change, Listing};
-use rustc_hash::FxHashMap;
 use scene::{Scene, Seen, Stage, Times};
 use smallvec::SmallVec;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
+use words::Words;
 
 /// The names of the resources that have to do with a device: one, as a rule.
 type Names = SmallVec<[ResourceName; 1]>;
@@ -50,7 +52,7 @@ pub struct Inventory {
     listings: BTreeMap<ResourceName, Listing>,
     /// The resources of devices that more than one lists: those that were in use when they changed hands.
     several: BTreeMap<DeviceId, Names>,
-    words: FxHashMap<GroupId, Arc<GroupWord>>,
+    words: Words,
     flaps: Flaps,
     /// Devices to judge again, in any order and more than once.
     dirty: Vec<DeviceId>,
@@ -239,7 +241,7 @@ impl Inventory {
         }
         let groups: BTreeSet<GroupId> = dirty.iter().filter_map(|&id| self.host.group_of(id)).collect();
         for group in groups {
-            let Some(word) = self.words.get(&group) else { continue };
+            let Some(word) = self.words.get(group) else { continue };
             let seen = word.load();
             let claims = || self.host.members_of(group).flat_map(|member| self.ledger.of(member));
             let newest = claims().map(|(_, claim)| claim.since).max().unwrap_or_default();
@@ -324,10 +326,7 @@ impl Inventory {
         let Some(listing) = self.listings.get_mut(resource) else { return Change::default() };
         let (host, ledger, permit, seen) = (&self.host, &self.ledger, &self.permit, &self.seen);
         let scene = Stage { host, ledger, permit, seen, now }.scene(Some(resource.as_str()), id);
-        let word = scene
-            .device()
-            .and_then(|device| device.group)
-            .map(|group| Arc::clone(self.words.entry(group).or_default()));
+        let word = scene.device().and_then(|device| device.group).map(|group| self.words.of(group));
         listing.judge(&scene, target, word, &mut self.flaps)
     }
 

@@ -1,9 +1,9 @@
 //! Everything around one device under one resource, as the facts that health is judged from.
 
-use super::Host;
+use super::{Host, groups::Sight};
 use crate::{
     allocator::{Blueprint, GroupWord},
-    device::{Binding, DevNodes, Device, DeviceId, Group, GroupId},
+    device::{Binding, DevNodes, Device, DeviceId, GroupId},
     health::{COMPANION_WINDOW, Driver, Facts, GroupState, Holder, Sibling, Verdict, judge},
     holding::{Held, Holdings, Object, Process, Relation, relation},
     ownership::{Claim, Ledger, Moment},
@@ -49,7 +49,7 @@ pub(super) struct Scene<'a> {
     /// The device, where the host has it; looked up once, because all that follows asks for it.
     device: Option<&'a Device>,
     /// Its group.
-    group: Option<&'a Group>,
+    group: Option<Sight<'a>>,
 }
 
 /// What all scenes of one moment have in common.
@@ -67,7 +67,7 @@ impl<'a> Stage<'a> {
     pub(super) fn scene(self, resource: Option<&'a str>, id: DeviceId) -> Scene<'a> {
         let Self { host, ledger, permit, seen, now } = self;
         let device = host.device(id);
-        let group = device.and_then(|device| host.group(device.group?));
+        let group = device.and_then(|device| host.sight(device.group?, Some(device)));
         Scene { host, ledger, permit, seen, resource, id, now, device, group }
     }
 }
@@ -90,7 +90,7 @@ impl<'a> Scene<'a> {
         self.device().map(|device| device.binding.is_vfio())
     }
 
-    pub(super) const fn group(&self) -> Option<&'a Group> {
+    pub(super) const fn group(&self) -> Option<Sight<'a>> {
         self.group
     }
 
@@ -99,7 +99,7 @@ impl<'a> Scene<'a> {
         let device = self.device()?;
         let mut nodes = Vec::new();
         if let Some(group) = self.group() {
-            nodes.push(DevNodes::group_path(device, group).into());
+            nodes.push(DevNodes::path_of_group(device, group.id(), group.noiommu()).into());
             nodes.extend(self.host.nodes().cdev_paths(device).map(Into::into));
         }
         let lone = !self.others().any(|other| self.is_allocatable(other));
@@ -121,14 +121,16 @@ impl<'a> Scene<'a> {
             Some(Binding::Unbound) | None => Driver::Unbound,
         };
         let group = self.group();
-        let obstacle = group.and_then(Group::obstacle);
+        let obstacle = group.and_then(Sight::obstacle);
         let state = match (group, &obstacle) {
             (None, _) => GroupState::Missing,
-            (Some(group), Some(obstacle)) => GroupState::NotViable(group.id, obstacle),
-            (Some(group), None) if group.noiommu && !self.allows_no_iommu() => GroupState::NoIommu(group.id),
+            (Some(group), Some(obstacle)) => GroupState::NotViable(group.id(), obstacle),
+            (Some(group), None) if group.noiommu() && !self.allows_no_iommu() => GroupState::NoIommu(group.id()),
             (Some(_), None) => GroupState::Viable,
         };
-        let missing_node = device.zip(group).and_then(|(device, group)| self.host.nodes().missing(device, group));
+        let nodes = self.host.nodes();
+        let missing_node =
+            device.zip(group).and_then(|(device, group)| nodes.missing_of(device, group.id(), group.noiommu()));
         let claim = self.claim();
         let holder = self.stranger().map(|holder| Holder { stuck, ..holder });
         judge(&Facts {
@@ -206,7 +208,7 @@ impl<'a> Scene<'a> {
     /// The other members of its group.
     fn others(&self) -> impl Iterator<Item = DeviceId> + use<'a> {
         let id = self.id;
-        self.group.into_iter().flat_map(Group::devices).filter(move |&member| member != id)
+        self.group.into_iter().flat_map(Sight::devices).filter(move |&member| member != id)
     }
 
     fn is_allocatable(&self, id: DeviceId) -> bool {

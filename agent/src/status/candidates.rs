@@ -47,7 +47,7 @@ pub fn piece(inventory: &Inventory, tracker: &Tracker, others: bool, after: Opti
     let show = |piece: &mut Piece, resource: Option<&str>, id: DeviceId| {
         piece.devices.push((id, candidate(inventory, tracker, resource, id, now)));
         if let Some(found) = host.group_of(id).and_then(|id| host.group(id)) {
-            piece.groups.entry(found.id).or_insert_with(|| group(found));
+            piece.groups.entry(found.id).or_insert_with(|| group(&found));
         }
     };
     for (count, device) in host.devices_after(after).enumerate() {
@@ -202,7 +202,7 @@ fn kind(device: &Device) -> (Option<PciFacts>, Option<MdevFacts>) {
 fn nodes(inventory: &Inventory, device: &Device) -> Vec<String> {
     let nodes = inventory.host().nodes();
     let group = device.group.and_then(|group| inventory.host().group(group));
-    let group = group.filter(|group| nodes.has_group(device, group)).map(|group| DevNodes::group_path(device, group));
+    let group = group.filter(|group| nodes.has_group(device, group)).map(|group| DevNodes::group_path(device, &group));
     group.into_iter().chain(nodes.cdev_paths(device)).collect()
 }
 

@@ -129,7 +129,7 @@ fn group(inventory: &Inventory, device: &Device) -> Finding {
     if group.noiommu && !device.id.is_mdev() && !inventory.permit().settings().allow_no_iommu {
         return bad("group", Reason::NoIommu(group.id).to_string(), Reason::NoIommu(group.id).remedy());
     }
-    good("group", format!("IOMMU group {} is viable: {}", group.id, members(group)))
+    good("group", format!("IOMMU group {} is viable: {}", group.id, members(&group)))
 }
 
 fn members(group: &Group) -> String {
@@ -143,12 +143,12 @@ fn nodes(inventory: &Inventory, device: &Device) -> Finding {
     let Some(group) = device.group.and_then(|group| inventory.host().group(group)) else {
         return bad("nodes", "no node: the device has no IOMMU group".into(), None);
     };
-    if let Some(missing) = nodes.missing(device, group) {
+    if let Some(missing) = nodes.missing(device, &group) {
         let reason = Reason::NodeMissing(missing.into());
         return bad("nodes", reason.to_string(), reason.remedy());
     }
     let paths: Vec<String> =
-        std::iter::once(DevNodes::group_path(device, group)).chain(nodes.cdev_paths(device)).collect();
+        std::iter::once(DevNodes::group_path(device, &group)).chain(nodes.cdev_paths(device)).collect();
     good("nodes", paths.join(", "))
 }
 
