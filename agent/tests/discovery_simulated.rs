@@ -8,7 +8,7 @@
 )]
 
 use vfiod::discovery::{HostRoot, Reading, read_device, read_group, read_nodes, scan};
-use vfiod_core::device::{Binding, DeviceId, Kind};
+use vfiod_core::device::{Binding, DeviceId, Kind, Mdev};
 use vfiod_simulator::node::{MdevFleet, MdevSpec, MdevType, Node, PciFleet, PciSpec, Sriov, VirtualParent};
 
 const GPU: &str = "0000:3b:00.0";
@@ -93,7 +93,8 @@ fn every_kind_of_device_is_read_as_the_node_has_it() {
     let Kind::Pci { physfn, .. } = vf.kind else { panic!("not a PCI function") };
     assert_eq!((physfn, vf.binding), (Some(PF.parse().unwrap()), Binding::Host("nvidia".into())));
     let mdev = device(&node, UUID).unwrap();
-    let Kind::Mdev { type_name, type_id, parent } = mdev.kind else { panic!("not an mdev") };
+    let Kind::Mdev(facts) = mdev.kind else { panic!("not an mdev") };
+    let Mdev { type_name, type_id, parent } = *facts;
     assert_eq!((&*type_name, &*type_id, &*parent), ("Single port serial", "mtty-1", "mtty"));
     assert!(mdev.binding.is_vfio());
     let bare = device(&node, "0000:82:00.0").unwrap();
@@ -108,7 +109,8 @@ fn an_mdev_is_on_the_numa_node_of_its_parent() {
     let scan = scan(&HostRoot::new(node.root()));
     let mut on_nodes = [0, 0];
     for device in &scan.devices {
-        let Kind::Mdev { parent, .. } = &device.kind else { continue };
+        let Kind::Mdev(facts) = &device.kind else { continue };
+        let parent = &facts.parent;
         let Ok(parent) = parent.parse::<DeviceId>() else { continue };
         assert_eq!(device.numa, scan.device(parent).unwrap().numa);
         on_nodes[device.numa.unwrap() as usize] += 1;

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use uuid::Uuid;
 use vfiod_core::{
     allocator::{Register, Resource, Wish, put_allocate_response, wire},
-    device::{Bdf, Binding, DevNodes, Device, DeviceId, Kind, Node},
+    device::{Bdf, Binding, DevNodes, Device, DeviceId, Kind, Mdev, Node},
     inventory::{Completeness, Inventory},
     ownership::note,
     permit::ServeMode,
@@ -51,7 +51,11 @@ fn resource(shapes: &[Shape], gone: &BTreeSet<usize>) -> (Inventory, Option<Arc<
     let mut devices = Vec::new();
     for (place, &(id, numa, group, cdev)) in shapes.iter().enumerate() {
         let kind = if id.is_mdev() {
-            Kind::Mdev { type_name: "GRID T4-1Q".into(), type_id: "nvidia-222".into(), parent: "p".into() }
+            Kind::Mdev(Box::new(Mdev {
+                type_name: "GRID T4-1Q".into(),
+                type_id: "nvidia-222".into(),
+                parent: "p".into(),
+            }))
         } else {
             Kind::Pci { pci_id: "10de:1eb8".parse().unwrap(), class: 0x03_0000, physfn: None }
         };

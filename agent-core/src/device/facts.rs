@@ -32,15 +32,19 @@ pub enum Kind {
         /// The physical function of an SR-IOV virtual function.
         physfn: Option<Bdf>,
     },
-    /// A mediated device.
-    Mdev {
-        /// What selectors are compared with: the text of `mdev_type/name`, or the type's folder name where that is missing.
-        type_name: Arc<str>,
-        /// The folder name of its type, such as `nvidia-222` or `mtty-1`.
-        type_id: Arc<str>,
-        /// The name of its parent: a BDF where it is a PCI device.
-        parent: Arc<str>,
-    },
+    /// A mediated device. Apart, because a host may have thousands of PCI functions.
+    Mdev(Box<Mdev>),
+}
+
+/// What is particular to a mediated device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mdev {
+    /// What selectors are compared with: the text of `mdev_type/name`, or the type's folder name where that is missing.
+    pub type_name: Arc<str>,
+    /// The folder name of its type, such as `nvidia-222` or `mtty-1`.
+    pub type_id: Arc<str>,
+    /// The name of its parent: a BDF where it is a PCI device.
+    pub parent: Arc<str>,
 }
 
 /// The driver that a device is bound to. Thousands of devices have one driver, and one text of its name.
@@ -76,5 +80,17 @@ impl Device {
     #[must_use]
     pub const fn is_bridge(&self) -> bool {
         matches!(self.kind, Kind::Pci { class, .. } if class >> 8 == 0x0604)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A host may have very many: each word here is 128 KiB for 16,384 of them.
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn a_device_takes_no_more_words_than_these() {
+        assert_eq!(size_of::<Device>(), 14 * 8);
     }
 }

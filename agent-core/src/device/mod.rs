@@ -12,7 +12,7 @@ mod pci_id;
 pub use bdf::{Bdf, ParseBdfError};
 pub use cdev::{CdevName, CdevNames};
 pub use driver::is_vfio_driver;
-pub use facts::{Binding, Device, Kind};
+pub use facts::{Binding, Device, Kind, Mdev};
 pub use group::{Group, GroupId, Member, MemberName, Members, Obstacle};
 pub use id::{DeviceId, ParseDeviceIdError, former_id};
 pub use nodes::{DevNodes, Node};

@@ -17,8 +17,56 @@ pub struct Host {
     devices: BTreeSet<ById>,
     groups: BTreeMap<GroupId, Kept>,
     /// Which device took the name of a character device last.
-    cdevs: BTreeMap<CdevName, DeviceId>,
+    cdevs: Cdevs,
     nodes: DevNodes,
+}
+
+/// Devices by the names of their character devices; apart by number, as the kernel names them all, which takes fewer bytes.
+#[derive(Debug, Default)]
+struct Cdevs {
+    numbered: BTreeMap<u32, DeviceId>,
+    named: BTreeMap<Box<str>, DeviceId>,
+}
+
+impl Cdevs {
+    fn get(&self, name: &CdevName) -> Option<DeviceId> {
+        match name {
+            CdevName::Numbered(number) => self.numbered.get(number).copied(),
+            CdevName::Named(name) => self.named.get(name).copied(),
+        }
+    }
+
+    fn remove(&mut self, name: &CdevName) {
+        match name {
+            CdevName::Numbered(number) => _ = self.numbered.remove(number),
+            CdevName::Named(name) => _ = self.named.remove(name),
+        }
+    }
+}
+
+impl Extend<(CdevName, DeviceId)> for Cdevs {
+    fn extend<T: IntoIterator<Item = (CdevName, DeviceId)>>(&mut self, names: T) {
+        for (name, id) in names {
+            match name {
+                CdevName::Numbered(number) => _ = self.numbered.insert(number, id),
+                CdevName::Named(name) => _ = self.named.insert(name, id),
+            }
+        }
+    }
+}
+
+impl FromIterator<(CdevName, DeviceId)> for Cdevs {
+    /// A tree that is built in one go has full leaves.
+    fn from_iter<T: IntoIterator<Item = (CdevName, DeviceId)>>(names: T) -> Self {
+        let (mut numbered, mut named) = (Vec::new(), BTreeMap::new());
+        for (name, id) in names {
+            match name {
+                CdevName::Numbered(number) => numbered.push((number, id)),
+                CdevName::Named(name) => _ = named.insert(name, id),
+            }
+        }
+        Self { numbered: numbered.into_iter().collect(), named }
+    }
 }
 
 /// A device in the order of the ids. It is its own key, because a host may have very many.
@@ -179,8 +227,8 @@ impl Host {
                 add(&mut group.members, Member::from(device), |_, _| {});
             }
         }
-        let cdevs = devices.iter().flat_map(|device| device.cdevs.iter().map(|name| (name.clone(), device.id)));
-        self.cdevs = cdevs.collect();
+        self.cdevs =
+            devices.iter().flat_map(|device| device.cdevs.iter().map(|name| (name.clone(), device.id))).collect();
         self.devices = devices.into_iter().map(ById).collect();
         let groups = groups.into_iter().chain(unread.into_values()).filter(|group| !group.members.is_empty());
         self.groups = groups.map(|group| (group.id, Kept::new(group, |id| self.device(id)))).collect();
@@ -198,7 +246,7 @@ impl Host {
         let (left, joined) = (old.and_then(|old| old.group), device.as_ref().and_then(|new| new.group));
         for name in old.iter().flat_map(|old| &old.cdevs) {
             // Another device may have taken the name over before this was read.
-            if self.cdevs.get(name) == Some(&id) {
+            if self.cdevs.get(name) == Some(id) {
                 self.cdevs.remove(name);
             }
         }

@@ -63,7 +63,7 @@ impl Permit {
     pub fn resource_of(&self, device: &Device) -> Option<&Arc<Resource>> {
         let index = match &device.kind {
             Kind::Pci { pci_id, .. } => self.by_pci.get(pci_id),
-            Kind::Mdev { type_name, .. } => self.by_mdev.get(normal_mdev_name(type_name).as_ref()),
+            Kind::Mdev(mdev) => self.by_mdev.get(normal_mdev_name(&mdev.type_name).as_ref()),
         };
         self.resources.get(*index?)
     }

@@ -9,7 +9,7 @@ use super::{
 use rustix::io::Errno;
 use std::sync::Arc;
 use uuid::Uuid;
-use vfiod_core::device::{Binding, Device, Kind};
+use vfiod_core::device::{Binding, Device, Kind, Mdev};
 
 /// Where the host lists its mediated devices; missing while no mdev driver is loaded.
 pub(super) const LIST: &str = "/sys/bus/mdev/devices";
@@ -38,7 +38,7 @@ pub(super) fn read(
     let parent = parent(list, &entry, reader)?;
     // An mdev is where its parent is; `..` goes up from the folder that the list's link leads to.
     let numa = entry.numa("../numa_node", &mut reader.scratch, faults);
-    let kind = Kind::Mdev { type_name, type_id, parent };
+    let kind = Kind::Mdev(Box::new(Mdev { type_name, type_id, parent }));
     Ok(Some(Device { id: entry.id, kind, binding, group, numa, cdevs }))
 }
 

@@ -191,9 +191,13 @@ fn kind(device: &Device) -> (Option<PciFacts>, Option<MdevFacts>) {
             let physical_function = physfn.map(|bdf| bdf.to_string());
             (Some(PciFacts { id: pci_id.to_string(), class: format!("{class:06x}"), physical_function }), None)
         }
-        Kind::Mdev { type_name, type_id, parent } => (
+        Kind::Mdev(mdev) => (
             None,
-            Some(MdevFacts { name: type_name.to_string(), r#type: type_id.to_string(), parent: parent.to_string() }),
+            Some(MdevFacts {
+                name: mdev.type_name.to_string(),
+                r#type: mdev.type_id.to_string(),
+                parent: mdev.parent.to_string(),
+            }),
         ),
     }
 }

@@ -31,7 +31,11 @@ fn a_list_that_the_kubelet_could_not_receive_is_cut_and_what_is_in_use_stays_on_
     // The ids of mediated devices are the longest, so the fewest of them fit.
     let ids: Vec<DeviceId> = (0..90_000).map(|number| uuid::Uuid::from_u128(number).into()).collect();
     let vgpus = ids.iter().zip(0..).map(|(&id, group)| {
-        let kind = Kind::Mdev { type_name: "GRID T4-1Q".into(), type_id: "nvidia-222".into(), parent: "pf".into() };
+        let kind = Kind::Mdev(Box::new(Mdev {
+            type_name: "GRID T4-1Q".into(),
+            type_id: "nvidia-222".into(),
+            parent: "pf".into(),
+        }));
         let binding = Binding::Vfio("vfio_mdev".into());
         Device { id, kind, binding, group: Some(group), numa: None, cdevs: Default::default() }
     });

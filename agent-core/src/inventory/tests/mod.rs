@@ -15,7 +15,7 @@ mod takeover;
 use super::*;
 use crate::{
     allocator::{Refusal, Register, Wish},
-    device::{Bdf, Binding, Kind, Member, Node as DevNode},
+    device::{Bdf, Binding, Kind, Mdev, Member, Node as DevNode},
     health::{Health, Reason},
     ownership::{Allocation, Owner, Pod, Source},
     permit::ServeMode,
@@ -84,7 +84,7 @@ impl World {
     /// Makes a mediated device in group `100 + number`.
     fn create_mdev(&mut self, number: u8) {
         let (type_name, type_id) = ("GRID T4-1Q".into(), "nvidia-222".into());
-        let kind = Kind::Mdev { type_name, type_id, parent: "0000:3b:00.0".into() };
+        let kind = Kind::Mdev(Box::new(Mdev { type_name, type_id, parent: "0000:3b:00.0".into() }));
         let (id, group) = (mdev(number), Some(100 + GroupId::from(number)));
         let binding = Binding::Vfio("vfio_mdev".into());
         self.devices.insert(id, Device { id, kind, binding, group, numa: None, cdevs: Default::default() });

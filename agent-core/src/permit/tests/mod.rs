@@ -12,7 +12,7 @@ mod serving;
 mod settings;
 
 use super::*;
-use crate::device::{Bdf, Binding, Device, Kind};
+use crate::device::{Bdf, Binding, Device, Kind, Mdev};
 
 /// The document of KubeVirt's user guide, to the letter.
 const SEED: &str = r#"configuration:
@@ -32,7 +32,11 @@ fn pci(id: &str) -> Device {
 }
 
 fn mdev(name: &str) -> Device {
-    device(Kind::Mdev { type_name: name.into(), type_id: "nvidia-222".into(), parent: "0000:3b:00.0".into() })
+    device(Kind::Mdev(Box::new(Mdev {
+        type_name: name.into(),
+        type_id: "nvidia-222".into(),
+        parent: "0000:3b:00.0".into(),
+    })))
 }
 
 fn device(kind: Kind) -> Device {

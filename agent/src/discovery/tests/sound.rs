@@ -2,7 +2,7 @@
 
 use super::tree::{Tree, home};
 use crate::discovery::{HostRoot, Reading, read_device, read_nodes, scan};
-use vfiod_core::device::{Binding, Kind};
+use vfiod_core::device::{Binding, Kind, Mdev};
 
 const T4: &str = "0000:3b:00.0";
 const UUID: &str = "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001";
@@ -99,7 +99,7 @@ fn an_mdev_is_read_with_its_type_parent_and_the_node_of_its_parent() {
     let device = tree.device(UUID);
     assert_eq!(
         device.kind,
-        Kind::Mdev { type_name: "GRID T4-1Q".into(), type_id: "nvidia-222".into(), parent: T4.into() }
+        Kind::Mdev(Box::new(Mdev { type_name: "GRID T4-1Q".into(), type_id: "nvidia-222".into(), parent: T4.into() }))
     );
     assert_eq!((device.binding, device.group, device.numa), (Binding::Vfio("".into()), Some(40), Some(1)));
 }
@@ -107,7 +107,8 @@ fn an_mdev_is_read_with_its_type_parent_and_the_node_of_its_parent() {
 #[test]
 fn a_type_without_a_name_is_called_by_its_folder() {
     let device = Tree::new().pci(T4, "10DE:1EB8").mdev(UUID, T4, "i915-GVTg_V5_4").device(UUID);
-    let Kind::Mdev { type_name, .. } = device.kind else { panic!("not an mdev") };
+    let Kind::Mdev(facts) = device.kind else { panic!("not an mdev") };
+    let type_name = facts.type_name;
     assert_eq!((&*type_name, device.binding), ("i915-GVTg_V5_4", Binding::Unbound));
 }
 

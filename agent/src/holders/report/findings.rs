@@ -4,7 +4,7 @@ use super::{held_object, standing};
 use crate::holders::{Sight, Tracker};
 use std::time::Duration;
 use vfiod_core::{
-    device::{Binding, DevNodes, Device, DeviceId, Group, Kind, MemberName},
+    device::{Binding, DevNodes, Device, DeviceId, Group, Kind, Mdev, MemberName},
     health::{Reason, Verdict},
     holding::Object,
     inventory::Inventory,
@@ -81,7 +81,8 @@ fn presence(device: Option<&Device>) -> Finding {
             let of = physfn.map(|physfn| format!(", a virtual function of {physfn}")).unwrap_or_default();
             format!("PCI device {pci_id}, class {class:06x}{of}, {numa}")
         }
-        Kind::Mdev { type_name, type_id, parent } => {
+        Kind::Mdev(mdev) => {
+            let Mdev { type_name, type_id, parent } = &**mdev;
             format!("mediated device of type {type_name:?} ({type_id}) on {parent}, {numa}")
         }
     };
@@ -102,7 +103,7 @@ fn permit(inventory: &Inventory, device: &Device) -> Finding {
                 Kind::Pci { pci_id, .. } => {
                     format!("pciHostDevices with pciVendorSelector: {:?}", pci_id.to_string().to_uppercase())
                 }
-                Kind::Mdev { type_name, .. } => format!("mediatedDevices with mdevNameSelector: {type_name:?}"),
+                Kind::Mdev(mdev) => format!("mediatedDevices with mdevNameSelector: {:?}", mdev.type_name),
             };
             bad("permit", "no entry of the configuration selects it".into(), Some(format!("add an entry to {entry}")))
         }

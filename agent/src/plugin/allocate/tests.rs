@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use vfiod_core::{
     allocator::Register,
-    device::{Bdf, Binding, DevNodes, Device, DeviceId, Group, Kind, Member},
+    device::{Bdf, Binding, DevNodes, Device, DeviceId, Group, Kind, Mdev, Member},
     hostdev::{Assignment, Environment, Source, assign, machines, requests},
     inventory::{Completeness, Inventory},
     permit::{Parsed, ServeMode, parse},
@@ -41,7 +41,11 @@ fn pci(domain: u32, number: u32, pci_id: &str) -> Device {
 fn mdev(number: u32, type_name: &str) -> Device {
     let id = format!("83b8f4f2-509f-382f-3c1e-e6bfe0fa{number:04x}").parse().unwrap();
     let type_name = type_name.into();
-    device(id, number, Kind::Mdev { type_name, type_id: "nvidia-222".into(), parent: "0000:d8:00.0".into() })
+    device(
+        id,
+        number,
+        Kind::Mdev(Box::new(Mdev { type_name, type_id: "nvidia-222".into(), parent: "0000:d8:00.0".into() })),
+    )
 }
 
 /// A host with eight devices of each selector, those of PCI in `domain`.
