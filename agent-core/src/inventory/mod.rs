@@ -22,7 +22,7 @@ pub use outcome::{Outcome, Overflow, Transition};
 pub use view::View;
 
 use crate::{
-    allocator::{Answered, ClaimState, GroupWord, Resource, Variables},
+    allocator::{ClaimState, Resource, Variables},
     device::{DevNodes, Device, DeviceId, Group, GroupId, Node},
     health::Verdict,
     ownership::{Fence, Ledger, Moment, PENDING_GRACE, Reading, fence},
