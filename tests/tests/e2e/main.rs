@@ -23,6 +23,7 @@ mod kubevirt;
 mod message_limit;
 mod ownership;
 mod protocol;
+mod remembered;
 mod scene;
 mod takeover;
 mod upgrade;
