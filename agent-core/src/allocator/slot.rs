@@ -198,14 +198,16 @@ impl Slot {
     /// calls this.
     pub(crate) fn claimed(&self) -> Option<bool> {
         let verdict = self.verdict.load();
-        match (verdict.health, &verdict.reason) {
-            (Health::Healthy, Reason::Claimed) => Some(false),
-            (Health::Healthy, Reason::Ready) => {
-                self.verdict.store(shared(Verdict { health: Health::Healthy, reason: Reason::Claimed }));
-                Some(true)
-            }
-            _ => None,
+        let news = match (verdict.health, &verdict.reason) {
+            (Health::Healthy, Reason::Claimed) => false,
+            (Health::Healthy, Reason::Ready) => true,
+            _ => return None,
+        };
+        drop(verdict);
+        if news {
+            self.verdict.store(shared(Verdict { health: Health::Healthy, reason: Reason::Claimed }));
         }
+        Some(news)
     }
 
     /// Writes a new verdict; returns whether the health changed. Only the reactor calls this.

@@ -99,3 +99,39 @@ fn the_health_of_a_device_in_use_is_not_reported_anew_for_nothing() {
     node.kubelet_says(&[]);
     assert_eq!(node.rings(GPU), rings, "it was healthy all the time");
 }
+
+#[test]
+fn a_grant_of_a_lone_device_is_told_once_and_rings_for_nobody() {
+    let mut node = Node::with(|host| host.plug(gpu(1)));
+    let rings = node.rings(GPU);
+    let grant = |node: &mut Node| {
+        let resource = Arc::clone(&node.resources[GPU]);
+        node.register.grant(&resource, &[[gpu(1).to_string()]], node.now).unwrap();
+        node.settle()
+    };
+    let first = grant(&mut node);
+    assert_eq!(first.judged, [gpu(1)]);
+    let reasons = |verdict: &Option<Verdict>| verdict.as_ref().map(|verdict| verdict.reason.code());
+    let told: Vec<_> = first.transitions.iter().map(|told| (reasons(&told.before), reasons(&told.now))).collect();
+    assert_eq!(told, [(Some("Ready"), Some("Claimed"))]);
+    let again = grant(&mut node);
+    assert!(again.judged.is_empty() && again.transitions.is_empty(), "it was claimed, and no pod is known");
+    assert_eq!(node.rings(GPU), rings);
+    node.kubelet_says(&[("a", GPU, gpu(1))]);
+    assert_eq!(node.says(GPU, gpu(1)), "Healthy Owned");
+    assert_eq!(grant(&mut node).judged, [gpu(1)], "whoever has it now is not the pod that had it");
+    assert_eq!(node.says(GPU, gpu(1)), "Healthy Claimed");
+}
+
+#[test]
+fn a_grant_that_comes_with_other_news_is_judged_with_it() {
+    let mut node = Node::with(|host| host.plug(gpu(1)));
+    let resource = Arc::clone(&node.resources[GPU]);
+    node.register.grant(&resource, &[[gpu(1).to_string()]], node.now).unwrap();
+    let outcome = node.node(&DevNode::Group(1), false);
+    assert_eq!(outcome.judged, [gpu(1)]);
+    assert_eq!(outcome.transitions.len(), 1);
+    assert_eq!(node.says(GPU, gpu(1)), "Unhealthy NodeMissing");
+    node.node(&DevNode::Group(1), true);
+    assert_eq!(node.says(GPU, gpu(1)), "Healthy Claimed");
+}

@@ -243,3 +243,20 @@ fn an_answer_counts_whatever_order_a_claim_from_before_the_agent_has() {
     grant(&mut ledger, GPU, function(0), secs(5), 1);
     assert_eq!(gpu(&ledger), "pending");
 }
+
+#[test]
+fn a_grant_says_what_it_changed_of_the_claims_on_a_device() {
+    let mut ledger = Ledger::default();
+    let grant = |ledger: &mut Ledger, resource: &str, at, order| {
+        ledger.answered(&resource.into(), function(0), secs(at), order)
+    };
+    assert_eq!(grant(&mut ledger, GPU, 1, 1), Noted::First);
+    assert_eq!(ledger.claimed_as(function(0)).map(AsRef::as_ref), Some(GPU));
+    assert_eq!(grant(&mut ledger, GPU, 2, 2), Noted::Again);
+    assert_eq!(grant(&mut ledger, GPU, 2, 1), Noted::Changed, "noted late");
+    look(3).listed("a", "compute", GPU, function(0)).at(&mut ledger);
+    assert_eq!(grant(&mut ledger, GPU, 4, 3), Noted::Changed, "it had an owner");
+    assert_eq!(grant(&mut ledger, AUDIO, 5, 4), Noted::Changed);
+    assert_eq!(grant(&mut ledger, GPU, 6, 5), Noted::Changed, "there is another claim");
+    assert_eq!(ledger.claimed_as(function(1)), None);
+}
