@@ -20,6 +20,9 @@ pub struct Args {
     /// Only starts, and the memory after them
     #[arg(long, conflicts_with_all = ["churn", "budget"])]
     starts: bool,
+    /// Only restarts of the kubelet of a host with 64 resources
+    #[arg(long, conflicts_with_all = ["churn", "budget", "starts"])]
+    restarts: bool,
     /// Only work without end, for so many minutes: nodes go and come, devices are allocated, unplugged and plugged in, and
     /// the kubelet restarts; the memory is printed as it goes
     #[arg(long, value_name = "MINUTES", conflicts_with = "budget")]
@@ -41,8 +44,9 @@ impl Args {
         let quick = self.quick.then(|| "--quick".to_owned());
         let budget = self.budget.then(|| "--budget".to_owned());
         let starts = self.starts.then(|| "--starts".to_owned());
+        let restarts = self.restarts.then(|| "--restarts".to_owned());
         let churn = self.churn.map(|minutes| format!("--churn={minutes}"));
-        [quick, budget, starts, churn]
+        [quick, budget, starts, restarts, churn]
             .into_iter()
             .flatten()
             .chain(self.compare.iter().map(|command| format!("--compare={command}")))

@@ -7,7 +7,7 @@ use std::{
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
 const TARGET: &str = "bpfel-unknown-none";
@@ -18,18 +18,9 @@ const PROGRAM: &str = "vfiod-probe";
 pub fn object(architecture: Architecture, toolchain: &Toolchain) -> Result<Vec<u8>> {
     let root = workspace::root();
     let target = workspace::target()?.join("ebpf");
-    let mut cargo = Command::new(&toolchain.cargo);
-    // What the user's shell or an outer cargo sets for ordinary builds must not change this one.
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy().into_owned();
-        let is_ours = ["CARGO_HOME", "RUSTUP_HOME"].contains(&name.as_str());
-        if !is_ours && ["CARGO", "RUST"].iter().any(|prefix| name.starts_with(prefix)) {
-            cargo.env_remove(&name);
-        }
-    }
+    let mut cargo = toolchain.cargo();
     cargo.current_dir(root.join("agent-ebpf")).args(["build", "--release", "--locked", "--quiet"]);
     cargo.args(["--target", TARGET, "-Z", "build-std=core", "--target-dir"]).arg(&target);
-    cargo.env("RUSTC", &toolchain.rustc).env("RUSTC_BOOTSTRAP", "1");
     cargo
         .env("CARGO_ENCODED_RUSTFLAGS", flags(&root, architecture, toolchain))
         .env("PATH", path(&toolchain.linker.program)?);

@@ -22,6 +22,7 @@ use anyhow::{Context, Result};
 use std::{fmt, fs, path::PathBuf, process::ExitCode};
 
 pub use check::{check, is_of_its_sources};
+pub use toolchain::{Choice, Compiler};
 
 /// What to do.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,7 +33,7 @@ pub struct Args {
     check: bool,
     /// The compiler to use
     #[arg(long, value_enum, default_value_t)]
-    toolchain: toolchain::Choice,
+    toolchain: Choice,
 }
 
 /// The folder of the object and its record, one pair for each processor architecture.

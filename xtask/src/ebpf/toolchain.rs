@@ -51,8 +51,9 @@ impl fmt::Display for Toolchain {
     }
 }
 
-/// A compiler that will do, without its linker.
-struct Compiler {
+/// A compiler that brings the sources of its library.
+#[derive(Debug)]
+pub struct Compiler {
     rustc: PathBuf,
     cargo: PathBuf,
     sources: PathBuf,
@@ -65,17 +66,54 @@ struct Compiler {
 /// # Errors
 /// [`Unavailable`], naming what to install.
 pub fn find(choice: Choice) -> Result<Toolchain> {
-    let compiler = match select(choice, distribution, nightly) {
-        Some(compiler) => compiler,
-        None if choice == Choice::Nightly => return Err(Unavailable(by_hand("")).into()),
-        None => install()?,
-    };
+    let compiler = Compiler::find(choice)?;
     let Some(major) = compiler.llvm.split('.').next().and_then(|major| major.parse().ok()) else {
         bail!("{} does not say which LLVM it has", compiler.rustc.display());
     };
     let linker = linker::ensure(major)?;
     let Compiler { rustc, cargo, sources, version, llvm } = compiler;
     Ok(Toolchain { rustc, cargo, sources, version, llvm, linker })
+}
+
+impl Compiler {
+    /// Finds one, or installs one where the user is root and apt is there.
+    ///
+    /// # Errors
+    /// [`Unavailable`], naming what to install.
+    pub fn find(choice: Choice) -> Result<Self> {
+        match select(choice, distribution, nightly) {
+            Some(compiler) => Ok(compiler),
+            None if choice == Choice::Nightly => Err(Unavailable(by_hand("")).into()),
+            None => install(),
+        }
+    }
+
+    /// Its cargo, told to use it.
+    pub fn cargo(&self) -> Command {
+        cargo(&self.cargo, &self.rustc)
+    }
+}
+
+impl Toolchain {
+    /// Its cargo, told to use its compiler.
+    pub fn cargo(&self) -> Command {
+        cargo(&self.cargo, &self.rustc)
+    }
+}
+
+fn cargo(cargo: &Path, rustc: &Path) -> Command {
+    let mut cargo = Command::new(cargo);
+    // What the user's shell or an outer cargo sets for ordinary builds must not change this one.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        let is_ours = ["CARGO_HOME", "RUSTUP_HOME"].contains(&name.as_str());
+        if !is_ours && ["CARGO", "RUST"].iter().any(|prefix| name.starts_with(prefix)) {
+            cargo.env_remove(&name);
+        }
+    }
+    // `-Z` is taken by a stable compiler, too.
+    cargo.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
+    cargo
 }
 
 /// What there is of what was asked for.

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: everything that must hold before a change is good.
 //!
 //! ```text
-//! format ─ lints ─ tests (unit, property, end to end, documentation examples) ─ loom ─ instructions (of the hot paths)
-//! ─ docs ─ ebpf (the probe's object) ─ image (in a real engine) ─ vm (a real kernel)
+//! format ─ lints ─ tests (unit, property, end to end, documentation examples) ─ loom ─ tsan ─ instructions (of the
+//! hot paths) ─ docs ─ ebpf (the probe's object) ─ image (in a real engine) ─ vm (a real kernel)
 //! ```
 //!
 //! Every step runs, whatever the ones before it said. A step that this machine cannot run is named with what is
@@ -12,6 +12,7 @@ mod image;
 mod instructions;
 mod steps;
 mod tally;
+mod tsan;
 
 use anyhow::Result;
 use std::{
@@ -24,7 +25,7 @@ use tally::Tally;
 /// Which steps to run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Run only these steps: format, lints, tests, loom, instructions, docs, ebpf, image, vm
+    /// Run only these steps: format, lints, tests, loom, tsan, instructions, docs, ebpf, image, vm
     #[arg(value_name = "STEP", value_parser = steps::names())]
     steps: Vec<String>,
 }

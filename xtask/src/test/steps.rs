@@ -25,6 +25,7 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "lints", about: "clippy, warnings denied", run: lints },
     Step { name: "tests", about: "unit, property and end-to-end tests, examples in the documentation", run: tests },
     Step { name: "loom", about: "every interleaving of the lock-free core", run: loom },
+    Step { name: "tsan", about: "the lock-free core on real threads, under ThreadSanitizer", run: super::tsan::run },
     Step {
         name: "instructions",
         about: "how long the hot paths are, counted by callgrind",
@@ -127,7 +128,7 @@ fn passes(command: &mut Command) -> Result<Tally> {
 
 /// Runs tests, shows what they print, and adds up their results. Skipping is for people: where the run must be whole,
 /// tests that cannot run fail.
-fn counted(command: &mut Command) -> Result<Tally> {
+pub(super) fn counted(command: &mut Command) -> Result<Tally> {
     if std::env::var_os("CI").is_some() {
         command.env("VFIOD_NO_SKIP", "1");
     }
