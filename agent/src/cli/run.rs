@@ -87,7 +87,7 @@ pub struct RunArgs {
     /// Where the cluster looks: /metrics, /healthz and /readyz alone, at an address such as 10.0.0.7:9421 or :9421; or off
     #[arg(long, env = "VFIOD_METRICS", value_name = "ADDR", default_value = "off")]
     metrics: Listen,
-    /// The folder of what outlives vfiod and not the host's next boot: cordons and sticky faults
+    /// The folder of what outlives vfiod and not the host's next boot: cordons, sticky faults, and what was found on the host
     #[arg(long, env = "VFIOD_STATE_DIR", value_name = "DIR", default_value = "/run/vfiod")]
     state_dir: PathBuf,
     /// How log lines are written to stderr
