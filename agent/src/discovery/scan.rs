@@ -68,7 +68,7 @@ fn scanned(devices: &[Device], id: DeviceId) -> Option<&Device> {
 pub fn scan(root: &HostRoot) -> Scan {
     let cdevs = Cdevs::read(root);
     let look = Look { root, remembered: &Remembered::default(), bound: None, cdevs: cdevs.as_ref() };
-    look.read(Listings::read(root))
+    look.read(Listings::read(root)).0
 }
 
 /// The same, but that devices and groups which are remembered (`recall` gives what is) and have not changed are not read.
@@ -78,17 +78,17 @@ pub fn look_again(root: &HostRoot, recall: impl FnOnce() -> Remembered + Send) -
         let other = scope.spawn(|| (recall(), Bound::read(root)));
         (Listings::read(root), other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    let recalled = !remembered.is_empty();
+    let recalls = !remembered.is_empty();
     // Of few devices each is asked for its own.
-    let cdevs = if recalled { None } else { Cdevs::read(root) };
+    let cdevs = if recalls { None } else { Cdevs::read(root) };
     let look = Look { root, remembered: &remembered, bound: bound.as_ref(), cdevs: cdevs.as_ref() };
-    let links: Vec<Listed> = if recalled { Vec::new() } else { listings.pci.devices.clone() };
-    let scan = look.read(listings);
+    let links: Vec<Listed> = if recalls { Vec::new() } else { listings.pci.devices.clone() };
+    let (scan, recalled) = look.read(listings);
     let found = match &bound {
-        Some(bound) if !recalled => Remembered::of(&scan, &links, bound),
+        Some(bound) if !recalls => Remembered::of(&scan, &links, bound),
         _ => Remembered::default(),
     };
-    Again { scan, found, recalled }
+    Again { scan, found, recalled: recalls.then_some(recalled) }
 }
 
 /// A look with memory.
@@ -98,8 +98,8 @@ pub struct Again {
     pub scan: Scan,
     /// What is to be remembered of it: nothing where a part of it was remembered only.
     pub found: Remembered,
-    /// Whether anything was remembered.
-    pub recalled: bool,
+    /// How many of the devices were not read; `None` where nothing was remembered.
+    pub recalled: Option<usize>,
 }
 
 /// One look at the whole host.
@@ -112,31 +112,32 @@ struct Look<'h> {
 }
 
 impl Look<'_> {
-    fn read(self, listings: Listings) -> Scan {
+    fn read(self, listings: Listings) -> (Scan, usize) {
         let mut scan = Scan::default();
         let Listings { pci, mdev, nodes } = listings;
         let nodes = nodes.map_err(|fault| scan.faults.push(fault)).ok();
         let known = Known { cdevs: self.cdevs, nodes: nodes.as_ref() };
         scan.complete.pci = pci.complete;
-        let recalled = self.bus(pci, known, &mut scan);
+        let (count, recalled) = self.bus(pci, known, &mut scan);
         scan.complete.mdev = mdev.complete;
         self.bus(mdev, known, &mut scan);
         scan.devices.sort_unstable_by_key(|device| device.id);
         self.groups(&recalled, known, &mut scan);
         scan.nodes = nodes;
-        scan
+        (scan, count)
     }
 
-    /// Reads the devices of one bus, but for those that are remembered: gives the groups of these.
-    fn bus(self, bus: Bus, known: Known<'_>, scan: &mut Scan) -> FxHashSet<GroupId> {
-        let mut recalled = FxHashSet::default();
+    /// Reads the devices of one bus, but for those that are remembered: gives how many these are, and their groups.
+    fn bus(self, bus: Bus, known: Known<'_>, scan: &mut Scan) -> (usize, FxHashSet<GroupId>) {
+        let (mut count, mut recalled) = (0, FxHashSet::default());
         let Bus { list, devices: mut unread, faults, .. } = bus;
         scan.faults.extend(faults);
-        let Some(list) = list else { return recalled };
+        let Some(list) = list else { return (count, recalled) };
         if let (Some(bound), false) = (self.bound, self.remembered.is_empty()) {
             scan.devices.reserve(unread.len());
             unread.retain(|listed| match self.remembered.device(*listed, bound) {
                 Some(device) => {
+                    count += 1;
                     recalled.extend(device.group);
                     scan.devices.push(device.clone());
                     false
@@ -157,7 +158,7 @@ impl Look<'_> {
             scan.devices.extend(devices);
             scan.faults.extend(faults);
         }
-        recalled
+        (count, recalled)
     }
 
     /// Reads all groups, and adds to each those devices whose own link names it.

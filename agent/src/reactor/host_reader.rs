@@ -148,7 +148,7 @@ impl Wishes {
         if self.all {
             let recall = || recalls.map(|facts| facts.read(root)).unwrap_or_default();
             let Again { scan, found, recalled } = look_again(root, recall);
-            return (HostRead::All { scan: Box::new(scan), recalled }, found);
+            return (HostRead::All { scan: Box::new(scan), recalled: recalled.is_some() }, found);
         }
         let mut targets = Targets::default();
         let mut groups = BTreeSet::new();

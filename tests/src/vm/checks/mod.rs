@@ -14,6 +14,7 @@ mod mdev;
 mod pins;
 mod probe;
 mod reload;
+mod remembered;
 mod serving;
 mod soak;
 mod storm;
@@ -28,6 +29,7 @@ const ALL: &[(&str, Scenario)] = &[
     ("groups", groups::run),
     ("hotplug", hotplug::run),
     ("mdev", mdev::run),
+    ("remembered", remembered::run),
     ("probe", probe::run),
     ("storm", storm::run),
     ("holders", holders::run),
