@@ -1,4 +1,4 @@
-//! Which processor runs what, while calls and single changes of health are measured.
+//! Which processor runs what, while calls are measured.
 
 use crate::server::Server;
 use anyhow::{Context, Result};

@@ -1,7 +1,7 @@
 //! From a device node that goes to the list at the kubelet, for one device and for all at once.
 
 use super::{Dice, Effort, Subject, Value, make, read_list};
-use crate::{placement::Apart, sample::Sample};
+use crate::sample::Sample;
 use anyhow::{Context, Result, ensure};
 use std::{
     fs,
@@ -20,7 +20,6 @@ pub fn health(subject: &mut Subject<'_>, effort: Effort) -> Result<Vec<Value>> {
     let nodes: Option<Vec<PathBuf>> = subject.ids.iter().map(|id| subject.host.node_of(id)).collect();
     let nodes = nodes.context("the server lists a device that the host does not have")?;
     let mut values = burst(subject, &nodes)?;
-    let _apart = Apart::place(subject.server)?;
     let (mut gone, mut back) = (Sample::default(), Sample::default());
     let mut dice = Dice::new(3);
     let flips: Vec<&PathBuf> = (0..effort.flips).filter_map(|_| nodes.get(dice.below(nodes.len()))).collect();
