@@ -34,15 +34,25 @@ pub fn give_back() {
 }
 
 /// The code and the constants in a text like `/proc/self/smaps` that are still as they are in their files: what may not be
-/// written, and of which the process has no page of its own. What the loader has written and then protected has such pages
-/// (kernel: `fs/proc/task_mmu.c`, `smaps_account`: anonymous are those that were copied when they were written).
+/// written, and of which the process has no page of its own. What the loader has written and then protected has such pages, in memory
+/// or in swap: those must not be given back, for the file does not have what was written (kernel: `fs/proc/task_mmu.c`,
+/// `smaps_account` and `smaps_pte_entry`: anonymous are those that were copied when they were written).
 fn unwritten_of(smaps: &str) -> Vec<Range<usize>> {
-    let (mut unwritten, mut mapping) = (Vec::new(), None);
+    let (mut unwritten, mut mapping, mut own) = (Vec::new(), None, [None; 2]);
     for line in smaps.lines() {
-        if let Some(own) = line.strip_prefix("Anonymous:") {
-            unwritten.extend(mapping.take().filter(|_| own.trim() == "0 kB"));
-        } else if line.contains('-') {
-            mapping = protected(line);
+        let (name, value) = line.split_once(':').unwrap_or_default();
+        match name {
+            "Anonymous" => own[0] = Some(value),
+            "Swap" => own[1] = Some(value),
+            // The last line of a mapping.
+            "VmFlags" => {
+                let has_none = own.iter().all(|own| own.is_some_and(|own: &str| own.trim() == "0 kB"));
+                unwritten.extend(mapping.take().filter(|_| has_none));
+            }
+            _ if line.split_once(' ').is_some_and(|(range, _)| range.contains('-')) => {
+                (mapping, own) = (protected(line), [None; 2]);
+            }
+            _ => {}
         }
     }
     unwritten
@@ -64,12 +74,13 @@ mod tests {
 
     #[test]
     fn only_what_comes_from_a_file_and_was_never_written_is_given_back() {
-        let mapping = |range: &str, rights: &str, own: u32, file: &str| {
+        let swapped = |range: &str, rights: &str, own: u32, swap: u32, file: &str| {
             format!(
                 "{range} {rights} 00000000 fe:00 77 {file}\nSize: 1024 kB\nRss: 512 kB\nPrivate_Dirty: {own} kB\n\
-                 Anonymous: {own} kB\nAnonHugePages: 0 kB\nVmFlags: rd mr mw me\n"
+                 Anonymous: {own} kB\nAnonHugePages: 0 kB\nSwap: {swap} kB\nSwapPss: 0 kB\nVmFlags: rd mr mw me\n"
             )
         };
+        let mapping = |range: &str, rights: &str, own: u32, file: &str| swapped(range, rights, own, 0, file);
         let smaps = [
             mapping("55d0c0000000-55d0c0100000", "r--p", 0, "/usr/bin/vfiod"),
             mapping("55d0c0100000-55d0c0900000", "r-xp", 0, "/usr/bin/vfiod"),
@@ -77,6 +88,10 @@ mod tests {
             mapping("55d0c0a00000-55d0c0b00000", "rw-p", 0, "/usr/bin/vfiod"),
             mapping("55d0c0b00000-55d0c0c00000", "r-xp", 4, "/odd"),
             mapping("55d0c0c00000-55d0c0d00000", "r--s", 0, "/shared"),
+            // What the loader has written is in swap.
+            swapped("55d0c0d00000-55d0c0e00000", "r--p", 0, 612, "/usr/bin/vfiod"),
+            // A kernel that does not say so.
+            mapping("55d0c0e00000-55d0c0f00000", "r--p", 0, "/old").replace("Swap:", "Other:"),
             mapping("7f0000000000-7f0000001000", "r-xp", 0, ""),
             mapping("7fff00000000-7fff00002000", "r-xp", 0, "[vdso]"),
         ];
