@@ -56,6 +56,8 @@ pub(super) struct HostReader {
     /// When the next read may begin.
     not_before: Option<Instant>,
     running: Option<JoinHandle<(HostRead, Remembered)>>,
+    /// Whether the nodes are among what is being read.
+    nodes: bool,
 }
 
 /// How long what follows an event is put off.
@@ -63,7 +65,7 @@ const MOMENT: Duration = Duration::from_millis(2);
 
 impl HostReader {
     pub(super) fn new(root: HostRoot, facts: FactsFile) -> Self {
-        Self { root, facts, first: true, wishes: Wishes::default(), not_before: None, running: None }
+        Self { root, facts, first: true, wishes: Wishes::default(), not_before: None, running: None, nodes: false }
     }
 
     /// Asks for everything.
@@ -91,14 +93,14 @@ impl HostReader {
         self.wishes.groups.insert(group);
     }
 
-    /// Whether something is being read now.
-    pub(super) const fn is_reading(&self) -> bool {
-        self.running.is_some()
+    /// Whether the nodes are being read now: on a large host that takes milliseconds, in which some may come or go.
+    pub(super) const fn is_reading_nodes(&self) -> bool {
+        self.nodes && self.running.is_some()
     }
 
     /// Whether something is being read, or will be.
     pub(super) fn is_busy(&self) -> bool {
-        self.is_reading() || self.wishes != Wishes::default()
+        self.running.is_some() || self.wishes != Wishes::default()
     }
 
     /// The next result; waits for ever while nothing is wished. Cancelling it loses nothing.
@@ -113,6 +115,7 @@ impl HostReader {
                     self.not_before = None;
                 }
                 let (root, wishes) = (self.root.clone(), std::mem::take(&mut self.wishes));
+                self.nodes = wishes.all || wishes.nodes;
                 let recalls = (wishes.all && std::mem::take(&mut self.first)).then(|| self.facts.clone());
                 self.running = Some(spawn_blocking(move || wishes.fulfil(&root, recalls.as_ref())));
             }
@@ -185,6 +188,35 @@ impl Targets {
         match read_group(root, id) {
             Ok(group) => self.groups.push((id, group)),
             Err(fault) => self.faults.push(fault),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instance::Keeper;
+    use tokio::time::timeout;
+
+    #[tokio::test]
+    async fn nodes_are_being_read_only_where_they_were_wished_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let facts = FactsFile::new(folder.path(), Keeper::onlooker());
+        let mut reader = HostReader::new(HostRoot::new(folder.path()), facts);
+        let device = "0000:3b:00.0".parse().unwrap();
+        type Wish<'w> = &'w dyn Fn(&mut HostReader);
+        let (one, nodes, all): (Wish<'_>, Wish<'_>, Wish<'_>) =
+            (&|reader| reader.want_devices([device]), &HostReader::want_nodes, &HostReader::want_all);
+        for (wish, with_nodes) in [(one, false), (nodes, true), (one, false), (all, true)] {
+            wish(&mut reader);
+            assert!(!reader.is_reading_nodes(), "nothing is read yet");
+            // Begun, and by now perhaps done.
+            let begun = timeout(Duration::ZERO, reader.done()).await;
+            assert!(begun.is_ok() || reader.is_reading_nodes() == with_nodes);
+            if begun.is_err() {
+                reader.done().await;
+            }
+            assert!(!reader.is_reading_nodes(), "it is done");
         }
     }
 }

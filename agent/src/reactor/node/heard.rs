@@ -126,7 +126,7 @@ impl Node {
 
     /// A device node came or went.
     fn node_moved(&mut self, change: &Change<Watched>, host: &mut HostReader) {
-        self.nodes_moved |= host.is_reading();
+        self.nodes_moved |= host.is_reading_nodes();
         let node = change.name.as_deref().and_then(|name| name.to_str()).and_then(|name| match change.key {
             Watched::Cdevs => Some(DeviceNode::Cdev(name.into())),
             _ => DeviceNode::in_folder(name),
