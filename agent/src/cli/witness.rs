@@ -103,16 +103,19 @@ impl WitnessArgs {
         self.config.as_deref()
     }
 
-    /// That the daemon says it, and which flags it makes meaningless.
+    /// That the daemon says it, and which flags it makes meaningless. What comes from the environment is that of a container, which
+    /// has it for the daemon: nobody has given that to be looked at.
     pub(super) fn says_daemon(&self) -> Vec<String> {
         let socket = self.status_socket.display();
         let mut says = vec![format!("the running vfiod says so ({socket})")];
+        let by_hand = |variable: &str| std::env::var_os(variable).is_none();
         let given = [
-            ("--config", self.config.is_some()),
-            ("--host-root", self.host_root != Path::new(HOST_ROOT)),
-            ("--kubelet-dir", self.kubelet_dir != Path::new(KUBELET_DIR)),
+            ("--config", "VFIOD_CONFIG", self.config.is_some()),
+            ("--host-root", "VFIOD_HOST_ROOT", self.host_root != Path::new(HOST_ROOT)),
+            ("--kubelet-dir", "VFIOD_KUBELET_DIR", self.kubelet_dir != Path::new(KUBELET_DIR)),
         ];
-        let unused: Vec<&str> = given.into_iter().filter_map(|(flag, is_given)| is_given.then_some(flag)).collect();
+        let unused = given.into_iter().filter(|(_, variable, is_given)| *is_given && by_hand(variable));
+        let unused: Vec<&str> = unused.map(|(flag, ..)| flag).collect();
         if !unused.is_empty() {
             says.push(format!(
                 "not looked at: {}; with --from host the host itself is read, as these say",

@@ -211,6 +211,11 @@ async fn devices_reads_the_host_when_it_is_told_to_and_says_what_it_does_not_loo
     let output = devices(&scene, &host);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("not looked at: --host-root, --kubelet-dir; with --from host"), "{said}");
+    // As in the daemon's own container: nobody has asked for these to be looked at.
+    let mut inside = Command::new(binary());
+    inside.args(["devices", "--status-socket"]).arg(scene.agent.status_socket());
+    let inside = inside.env("VFIOD_HOST_ROOT", &root).env("VFIOD_KUBELET_DIR", &kubelet).output().unwrap();
+    assert_eq!(String::from_utf8(inside.stderr).unwrap().lines().count(), 1, "who says it, and no more");
     assert_eq!(told(&scene, &host).0["source"], "daemon");
     assert_eq!(told(&scene, &[&host[..], &["--from", "host"]].concat()).0["source"], "host");
 }
