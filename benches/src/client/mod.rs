@@ -54,6 +54,8 @@ struct Watch {
     list: Vec<u8>,
     messages: usize,
     bytes: usize,
+    /// Bytes since its window was opened last: wider than it was at first no window may become (RFC 9113, section 6.9.1).
+    received: usize,
 }
 
 /// What a frame meant.
@@ -93,7 +95,7 @@ impl Client {
     /// When the server is gone.
     pub fn watch(&mut self) -> Result<()> {
         let stream = self.send(LIST_AND_WATCH, &[])?;
-        self.watch = Some(Watch { stream, partial: Vec::new(), list: Vec::new(), messages: 0, bytes: 0 });
+        self.watch = Some(Watch { stream, partial: Vec::new(), list: Vec::new(), messages: 0, bytes: 0, received: 0 });
         Ok(())
     }
 
@@ -252,6 +254,7 @@ impl Client {
                 match &mut self.watch {
                     Some(watch) if watch.stream == stream => {
                         watch.bytes += frame.payload.len();
+                        watch.received += frame.payload.len();
                         watch.partial.extend_from_slice(frame.payload);
                         if watch.complete() {
                             step = Step::List;
@@ -289,9 +292,11 @@ impl Client {
             _ => {}
         }
         if self.received > REOPEN {
-            let received = (std::mem::take(&mut self.received) as u32).to_be_bytes();
-            put(&mut reply, frame::WINDOW_UPDATE, 0, 0, &received);
-            if let Some(watch) = &self.watch {
+            put(&mut reply, frame::WINDOW_UPDATE, 0, 0, &(std::mem::take(&mut self.received) as u32).to_be_bytes());
+            if let Some(watch) = &mut self.watch
+                && watch.received > 0
+            {
+                let received = (std::mem::take(&mut watch.received) as u32).to_be_bytes();
                 put(&mut reply, frame::WINDOW_UPDATE, 0, watch.stream, &received);
             }
         }
