@@ -65,7 +65,7 @@ const ALONE: &[Figure] = &[
     figure("idle-wakes", "doing nothing: how often it is woken in 10 s", "", Bound::AtMost(1.0)),
     figure("idle-ticks", "doing nothing: ticks of processor time", "", Bound::AtMost(0.0)),
     figure("rescan-kept", "rescan of 16,384 unchanged devices: memory kept", "MiB", Bound::AtMost(0.25)),
-    figure("churn-kept", "work without end: memory kept since its first quarter", "MiB", Bound::AtMost(1.0)),
+    figure("churn-kept", "work without end: memory kept since its second quarter", "MiB", Bound::AtMost(1.0)),
     figure("churn-rounds", "  rounds of it", "", Bound::None),
     figure("rescan-messages", "rescan of 16,384 unchanged devices: messages", "", Bound::AtMost(0.0)),
 ];
