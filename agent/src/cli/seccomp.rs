@@ -1,6 +1,7 @@
 //! `vfiod seccomp`: the system calls that vfiod needs, as a profile for a container runtime.
 
 use super::Failure;
+use crate::io::replace;
 use clap::Args;
 use std::{
     fs,
@@ -45,12 +46,7 @@ fn install(path: &Path) -> io::Result<()> {
     if fs::read(path).is_ok_and(|there| there == PROFILE.as_bytes()) {
         return Ok(());
     }
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let next = path.with_extension(format!("json.{}", std::process::id()));
-    fs::write(&next, PROFILE)?;
-    fs::rename(&next, path)
+    replace(path, PROFILE)
 }
 
 #[cfg(test)]

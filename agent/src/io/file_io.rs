@@ -1,10 +1,7 @@
 //! Reading configuration and state files without blocking the reactor, through a ring or through threads.
 
 use super::ring_files;
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
 /// Bytes asked for at once where the file does not tell its size, as in `/proc`.
 const CHUNK: usize = 16 * 1024;
@@ -33,7 +30,7 @@ impl FileIo {
             Self::Uring => ring_files::read(path.to_owned(), limit).await,
             Self::Plain => {
                 let path = path.to_owned();
-                tokio::task::spawn_blocking(move || read_plain(&path, limit)).await.map_err(io::Error::other)?
+                tokio::task::spawn_blocking(move || read_now(&path, limit)).await.map_err(io::Error::other)?
             }
         }
     }
@@ -86,7 +83,11 @@ async fn read_ring_file(file: &tokio_uring::fs::File, size: usize, limit: usize)
     }
 }
 
-fn read_plain(path: &PathBuf, limit: usize) -> io::Result<Vec<u8>> {
+/// What [`FileIo::Plain`] does, on a thread that may block.
+///
+/// # Errors
+/// As [`FileIo::read`].
+pub fn read_now(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     use std::{io::Read, os::unix::fs::MetadataExt};
     let status = std::fs::metadata(path)?;
     let size = accept(status.mode(), status.size(), limit)?;

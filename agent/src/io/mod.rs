@@ -6,10 +6,12 @@
 //! ```
 
 mod file_io;
+mod replace;
 mod ring;
 mod ring_files;
 mod runtime;
 
-pub use file_io::FileIo;
+pub use file_io::{FileIo, read_now};
+pub use replace::replace;
 pub use ring::ring_submissions;
 pub use runtime::{ChosenIo, IoMode, Runtime, StartError};

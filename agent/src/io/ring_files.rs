@@ -98,9 +98,7 @@ mod tests {
 
     fn threads() -> usize {
         let names = fs::read_dir("/proc/self/task").unwrap().filter_map(Result::ok);
-        names
-            .filter(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "vfiod-files\n"))
-            .count()
+        names.filter(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == NAME)).count()
     }
 
     #[tokio::test]

@@ -3,17 +3,15 @@
 use crate::{
     discovery::{HostRoot, Remembered},
     instance::Keeper,
+    io::{read_now, replace},
 };
-use std::{
-    fs,
-    io::{self, Write},
-    path::{Path, PathBuf},
-};
-use tempfile::NamedTempFile;
+use std::path::{Path, PathBuf};
 use tracing::debug;
 
 /// The file in the state folder.
 const NAME: &str = "facts";
+/// More than any host has devices for.
+const LONGEST: usize = 16 * 1024 * 1024;
 
 /// Reads and writes the file. Without one everything is read from the host: nothing is lost but milliseconds.
 #[derive(Debug, Clone)]
@@ -29,7 +27,7 @@ impl FactsFile {
 
     /// What holds on this host.
     pub(super) fn read(&self, root: &HostRoot) -> Remembered {
-        let read = fs::read(&self.path).ok();
+        let read = read_now(&self.path, LONGEST).ok();
         read.and_then(|bytes| Remembered::decode(&bytes, root)).unwrap_or_default()
     }
 
@@ -39,20 +37,48 @@ impl FactsFile {
             return;
         }
         let Some(bytes) = found.encode(root) else { return };
-        if fs::read(&self.path).is_ok_and(|known| known == bytes) {
+        if read_now(&self.path, LONGEST).is_ok_and(|known| known == bytes) {
             return;
         }
-        if let Err(error) = self.write(&bytes) {
+        if let Err(error) = replace(&self.path, &bytes) {
             let path = self.path.display();
             debug!("{path}: {error}; the next vfiod reads every device before its first list, as this one did");
         }
     }
+}
 
-    /// All of it or nothing: the next vfiod may be reading.
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut file = NamedTempFile::new_in(self.path.parent().unwrap_or(Path::new(".")))?;
-        file.write_all(bytes)?;
-        file.persist(&self.path)?;
-        Ok(())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discovery::look_again;
+    use rustix::fs::{CWD, Mode, mkfifoat};
+    use std::fs;
+    use vfiod_simulator::node::{Node, PciSpec};
+
+    #[test]
+    fn what_is_no_file_of_facts_is_not_believed_and_holds_nobody_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let facts = FactsFile::new(folder.path(), Keeper::onlooker());
+        let root = HostRoot::default();
+        assert!(facts.read(&root).is_empty(), "there is none");
+        mkfifoat(CWD, &facts.path, Mode::RUSR).unwrap();
+        assert!(facts.read(&root).is_empty(), "a pipe that nobody writes");
+        fs::remove_file(&facts.path).unwrap();
+        fs::write(&facts.path, b"\x0a\xff\xff\xff\xff\x0f").unwrap();
+        assert!(facts.read(&root).is_empty(), "nonsense");
+    }
+
+    #[test]
+    fn only_who_keeps_the_state_writes_and_the_next_one_reads_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let node = Node::builder().pci(PciSpec::new("0000:3b:00.0", "10DE:20B0").driver("vfio-pci")).build().unwrap();
+        let root = HostRoot::new(node.root());
+        let found = look_again(&root, Remembered::default).found;
+        assert!(!found.is_empty());
+        let beside = FactsFile::new(folder.path(), Keeper::onlooker());
+        beside.keep(&found, &root);
+        assert!(!beside.path.exists());
+        FactsFile::new(folder.path(), Keeper::stand(folder.path())).keep(&found, &root);
+        assert_eq!(beside.read(&root), found);
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! They are kept in a file below `/run`, which a reboot empties: a device that was reset with the host starts anew.
 
-use crate::io::FileIo;
+use crate::io::{FileIo, replace};
 use std::{
     collections::BTreeSet,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 use tokio::{
@@ -53,7 +53,7 @@ impl Marks {
         tokio::task::spawn_local(async move {
             while let Some(Save { text, done }) = wanted.recv().await {
                 let writer = file.clone();
-                let written = spawn_blocking(move || write(&writer, &text))
+                let written = spawn_blocking(move || replace(&writer, &text))
                     .await
                     .unwrap_or_else(|error| Err(io::Error::other(error)));
                 match done {
@@ -150,16 +150,6 @@ fn apply(before: &BTreeSet<Mark>, now: &BTreeSet<Mark>, inventory: &mut Inventor
     }
 }
 
-/// Replaces the file at once: whoever reads it finds the old text or the new one.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let next = path.with_extension(format!("{}.new", std::process::id()));
-    fs::write(&next, text)?;
-    fs::rename(&next, path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,15 +183,5 @@ mod tests {
         // The other one: uncordoned and cleared the one, cordoned the other.
         apply(&at_start, &BTreeSet::from([(vgpu, CORDONED)]), &mut inventory);
         assert_eq!(of(&inventory), BTreeSet::from([(vgpu, CORDONED), (vgpu, BROKEN)]));
-    }
-
-    #[test]
-    fn the_file_is_replaced_and_its_folder_made() {
-        let folder = tempfile::TempDir::new().unwrap();
-        let path = folder.path().join("run/vfiod/marks");
-        write(&path, "one\n").unwrap();
-        write(&path, "two\n").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "two\n");
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 }
