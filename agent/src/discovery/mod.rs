@@ -5,6 +5,7 @@
 //! /sys/bus/mdev/devices ────> mdev ──┼─> scan: devices, groups, nodes, and the faults met on the way
 //! /sys/kernel/iommu_groups ─> iommu ─┤
 //! /sys/class/vfio-dev ──────> cdevs ─┤
+//! /sys/bus/pci/drivers ─────> bound ─┤
 //! /dev/vfio ────────────────> nodes ─┘
 //! ```
 //!
